@@ -1,0 +1,37 @@
+# Everything a newcomer needs: `make demo`, `make test`.  PYTHON may name another interpreter (3.11 or later).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint types fast model clean
+
+demo: $(VENV)/.installed
+	$(BIN)/sfhflow demo --out sfhflow-demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+# without the tests marked slow
+fast: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+# train the shipped model again (about an hour on two cores; interrupt and repeat to resume)
+model: $(VENV)/.installed
+	$(BIN)/sfhflow train configs/default.toml --out src/sfhflow/models/default
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable ".[demo]" hypothesis mypy pre-commit pytest ruff
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache sfhflow-demo

@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that print every figure the documentation quotes."""

@@ -1,0 +1,43 @@
+"""Star formation histories and metallicities from galaxy spectra by amortized simulation-based inference.
+
+    import sfhflow
+
+    model = sfhflow.load_model("default")
+    spectrum = sfhflow.read_spectrum("spec-0266-51602-0001.fits")
+    posterior = model.infer(spectrum, n_samples=1000, seed=0)
+    posterior.summary()
+
+The names below are imported when they are first used, so that simulating and training need neither the readers
+nor what those depend on.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfhflow.posterior import Model, Posterior, load_model
+    from sfhflow.readers import read_spectra, read_spectrum
+    from sfhflow.spectrum import Spectrum
+
+__version__ = "0.1.0"
+
+__all__ = ["Model", "Posterior", "Spectrum", "load_model", "read_spectra", "read_spectrum"]
+
+_HOME = {
+    "Model": "posterior",
+    "Posterior": "posterior",
+    "Spectrum": "spectrum",
+    "load_model": "posterior",
+    "read_spectra": "readers",
+    "read_spectrum": "readers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,84 @@
+r"""Template mismatch: how real stars differ from the stellar population models.
+
+No library reproduces galaxies to better than about a per cent: stellar parameters, abundance patterns and
+flux calibration of the library stars are uncertain.  The simulated spectra are therefore multiplied by
+
+.. math:: \exp\{ a\,[\,\textstyle\sum_k g_k V_k(\lambda) + p(\lambda)\, n(\lambda)\,] \}
+
+with a random amplitude *a*, Gaussian :math:`g_k` and two kinds of structure: principal components
+:math:`V_k` of the changes that shifts in effective temperature and gravity of the library's stars make at
+fixed isochrone (`benchmarks/build_mismatch.py`), with a third of the variance, and correlated noise *n* whose
+width and amplitude *p* with wavelength follow the differences between two libraries made of the same stars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sfhflow.grid import LogGrid
+
+__all__ = ["TemplateMismatch"]
+
+# Relative amplitude with wavelength (Angstrom): the square root of that of the difference between fastar and
+# MIUSCAT SSPs of the same age and metallicity, high-passed at about 100 Angstrom, which
+# `benchmarks/build_mismatch.py` prints.  The root, because part of the difference in the blue is one of age.
+_PROFILE_WAVELENGTH = (3600.0, 3750.0, 3950.0, 4150.0, 4400.0, 5000.0, 6000.0, 6600.0, 7000.0, 7400.0)
+_PROFILE = (1.3, 1.6, 1.5, 1.05, 0.95, 0.8, 0.7, 0.8, 1.05, 1.15)
+_STRUCTURED_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class TemplateMismatch:
+    """Distribution of the differences between templates and galaxies.
+
+    Attributes
+    ----------
+    amplitude_range : (float, float)
+        Rms of the logarithmic difference, log-uniform.
+    node_pixels : int
+        Spacing in pixels of the nodes between which the correlated noise is linear.
+    """
+
+    amplitude_range: tuple[float, float] = (0.002, 0.012)
+    node_pixels: int = 4
+
+    def on_grid(self, grid: LogGrid) -> Tensor:
+        """Components V_k on a grid, shape (K, P); their sum of squares has unit mean over the pixels."""
+        file = resources.files("sfhflow") / "data" / "mismatch.safetensors"
+        stored = load_file(str(file))
+        basis = _interpolate(stored["wavelength"], stored["components"], _wavelength(grid))
+        return basis / (basis**2).sum(0).mean().sqrt()
+
+    def sample(self, n: int, basis: Tensor, profile: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw multiplicative factors of shape (n, P), given `on_grid` and `profile_on_grid`."""
+        low, high = self.amplitude_range
+        amplitude = low * (high / low) ** torch.rand(n, 1, generator=generator)
+        structured = torch.randn(n, len(basis), generator=generator) @ basis
+        n_pixels = basis.shape[1]
+        nodes = torch.randn(n, 1, n_pixels // self.node_pixels + 1, generator=generator)
+        noise = torch.nn.functional.interpolate(nodes, n_pixels, mode="linear", align_corners=True)[:, 0]
+        # linear interpolation leaves 2/3 of the nodes' variance
+        noise = noise * profile * (1.5 * (1 - _STRUCTURED_SHARE)) ** 0.5
+        return (amplitude * (structured * _STRUCTURED_SHARE**0.5 + noise)).exp()
+
+    def profile_on_grid(self, grid: LogGrid) -> Tensor:
+        """Amplitude of the correlated noise with wavelength, shape (P,), of unit mean square."""
+        nodes = torch.tensor(_PROFILE_WAVELENGTH), torch.tensor(_PROFILE)[None]
+        profile = _interpolate(*nodes, _wavelength(grid))[0]
+        return profile / (profile**2).mean().sqrt()
+
+
+def _wavelength(grid: LogGrid) -> Tensor:
+    return torch.as_tensor(grid.wavelength, dtype=torch.float32)
+
+
+def _interpolate(x: Tensor, y: Tensor, x_new: Tensor) -> Tensor:
+    """Linear interpolation of rows y (K, M) from x (M,) to x_new (P,), constant beyond the ends."""
+    right = torch.searchsorted(x, x_new).clamp(1, len(x) - 1)
+    t = ((x_new - x[right - 1]) / (x[right] - x[right - 1])).clamp(0, 1)
+    return y[:, right - 1] * (1 - t) + y[:, right] * t

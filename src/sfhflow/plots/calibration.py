@@ -1,0 +1,67 @@
+"""Calibration: regions of a stated credibility should hold the truth that often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from sfhflow.plots.quantities import LABELS
+from sfhflow.plots.style import (
+    BLACK,
+    BLUE,
+    COLUMN_INCHES,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    axes_or_new,
+    finish,
+    legend,
+)
+
+__all__ = ["coverage"]
+
+_STYLES = [(color, line) for line in ("-", ":", "-.") for color in (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)]
+
+
+def coverage(
+    levels: ArrayLike,
+    curves: Mapping[str, ArrayLike],
+    *,
+    n_galaxies: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how often credible regions hold the truth against how often they should.
+
+    Parameters
+    ----------
+    levels : array of shape (k,)
+        Nominal credible levels in [0, 1].
+    curves : mapping of str to arrays of shape (k,)
+        Empirical coverage of every quantity.
+    n_galaxies : int, optional
+        Number of galaxies behind the curves; gives the band in which 95 % of perfectly calibrated curves lie
+        at each level (binomial, normal approximation).
+    ax : Axes, optional
+        Where to draw.
+    """
+    ax = axes_or_new(ax, height=COLUMN_INCHES)
+    nominal = np.asarray(levels, dtype=float)
+    if n_galaxies is not None:
+        half = 1.96 * np.sqrt(nominal * (1 - nominal) / n_galaxies)
+        ax.fill_between(
+            nominal, nominal - half, nominal + half, color=GREY, alpha=0.4, lw=0, label="calibrated (95 %)"
+        )
+    ax.plot([0, 1], [0, 1], color=BLACK, lw=0.8, ls="--")
+    for k, (name, curve) in enumerate(curves.items()):
+        color, line = _STYLES[k % len(_STYLES)]
+        label = LABELS.get(name, name).partition(" [")[0]
+        ax.plot(nominal, np.asarray(curve), color=color, ls=line, lw=1.1, label=label)
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    legend(ax, loc="upper left", ncols=2 if len(curves) > 6 else 1)
+    return finish(ax, "credible level", "fraction of truths inside")

@@ -1,0 +1,121 @@
+"""The star formation history: mass assembled, and the rate at which it formed.
+
+The curves are those of `sfhflow.curves`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from sfhflow.cosmology import age_of_universe
+from sfhflow.curves import assembly, bands, formation_rate
+from sfhflow.plots.style import (
+    BLUE,
+    GREEN,
+    LABEL_POINTS,
+    RED,
+    TICK_POINTS,
+    axes_or_new,
+    finish,
+    legend,
+)
+from sfhflow.posterior import Posterior
+
+__all__ = ["mass_assembly", "star_formation_rate"]
+
+Array = NDArray[np.float64]
+
+_DECADES = 4.0
+
+
+def mass_assembly(posterior: Posterior, ax: Axes | None = None) -> Axes:
+    """Draw the cumulative mass fraction against cosmic time, with 68 and 95 % bands, and redshift above.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Samples of one galaxy; the medians and 68 % intervals of its t10, t50 and t90 are marked.
+    ax : Axes, optional
+        Where to draw.
+    """
+    ax = axes_or_new(ax)
+    age = posterior.age_of_universe
+    _bands(ax, *assembly(posterior), color=BLUE)
+    for percent in (10, 50, 90):
+        _mark_time(ax, posterior, percent)
+    ax.set(xlim=(0, age), ylim=(0, 1.02))
+    _redshift_axis(ax, age)
+    return finish(ax, "cosmic time [Gyr]", "mass fraction formed", top=False)
+
+
+def star_formation_rate(posterior: Posterior, ax: Axes | None = None, *, n_bins: int = 60) -> Axes:
+    """Draw the star formation rate against lookback time, with 68 and 95 % bands.
+
+    Time runs to the right, on a cube-root scale that gives the last Gyr, which spectra resolve best, two fifths of
+    the axis and still shows the present.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Samples of one galaxy.
+    ax : Axes, optional
+        Where to draw.
+    n_bins : int
+        Bins, equal on the axis but none shorter than 10 Myr, over which rates are averaged.
+    """
+    ax = axes_or_new(ax)
+    age = posterior.age_of_universe
+    lookback, rates = formation_rate(posterior, n_bins=n_bins)
+    top = 2.0 * np.quantile(rates, 0.975, axis=0).max()
+    # zero has no place on a log axis: draw it out of sight
+    rates = np.maximum(rates, 10.0 ** (-_DECADES - 1) * top)
+    _bands(ax, lookback, np.append(rates, rates[:, -1:], axis=1), color=GREEN, step="post")
+    ax.set_xscale("function", functions=(np.cbrt, lambda x: x**3))
+    ticks = [tick for tick in (0.0, 0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0) if tick < age]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set(yscale="log", xlim=(age, 0.0), ylim=(10.0**-_DECADES * top, top))
+    return finish(ax, "lookback time [Gyr]", "SFR / mass formed [Gyr$^{-1}$]")
+
+
+def _bands(
+    ax: Axes, x: Array, samples: Array, *, color: str, step: Literal["pre", "post", "mid"] | None = None
+) -> None:
+    """Median, 68 and 95 % bands of samples (n, M) at x (M,)."""
+    q = bands(samples)
+    ax.fill_between(x, q[0], q[4], step=step, color=color, alpha=0.2, lw=0, label="95 %")
+    ax.fill_between(x, q[1], q[3], step=step, color=color, alpha=0.4, lw=0, label="68 %")
+    ax.plot(x, q[2], drawstyle=f"steps-{step}" if step else "default", color=color, lw=1.2, label="median")
+    legend(ax)
+
+
+def _mark_time(ax: Axes, posterior: Posterior, percent: int) -> None:
+    """Median formation time with its 68 % interval, labelled beside the band where there is room."""
+    samples = posterior.columns()[f"t{percent}"][0]
+    far_low, low, middle, high, far_high = np.quantile(samples, [0.025, 0.16, 0.5, 0.84, 0.975])
+    y = percent / 100
+    ax.errorbar(middle, y, xerr=[[middle - low], [high - middle]], fmt="o", color=RED, ms=3.5, lw=1.0)
+    right = far_high < 0.85 * posterior.age_of_universe
+    ax.annotate(
+        f"$t_{{{percent}}}$",
+        (far_high if right else far_low, y),
+        xytext=(3 if right else -3, 0),
+        textcoords="offset points",
+        ha="left" if right else "right",
+        va="center",
+        fontsize=LABEL_POINTS,
+        color=RED,
+    )
+
+
+def _redshift_axis(ax: Axes, age: float) -> None:
+    redshifts = np.array([6.0, 3.0, 2.0, 1.0, 0.5, 0.2, 0.0])
+    ages = age_of_universe(redshifts)
+    keep = ages <= age * 1.001
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(ages[keep], [f"{z:g}" for z in redshifts[keep]])
+    top.tick_params(direction="in", labelsize=TICK_POINTS, width=0.6, pad=2)
+    top.set_xlabel("redshift", fontsize=LABEL_POINTS, labelpad=3)

@@ -1,0 +1,231 @@
+r"""What a reader hands over, and how it becomes a valid `Spectrum`.
+
+A reader knows one layout and nothing else: it returns the numbers as the file holds them, in a `RawSpectrum`
+whose gaps (an unknown redshift, medium or resolution) are None.  `to_spectrum` then applies what the user
+said, which wins over the file, sorts the pixels by wavelength, and refuses what is still missing.  Errors
+become inverse variances, :math:`w = 1 / \sigma^2`, and a resolution given as a width becomes a resolving
+power, :math:`R = \lambda / \mathrm{FWHM}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sfhflow.errors import SpectrumError
+from sfhflow.spectrum import Spectrum
+
+__all__ = ["FWHM_PER_SIGMA", "RawSpectrum", "ReadOptions", "ivar_from_error", "to_spectrum"]
+
+# FWHM of a Gaussian of unit standard deviation, 2 sqrt(2 ln 2).
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+# Below this, a "resolving power" was surely meant as a width in Angstrom.
+_MIN_RESOLUTION = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class RawSpectrum:
+    """One spectrum as its file holds it; see `Spectrum` for the meaning of the shared fields.
+
+    Parameters
+    ----------
+    wavelength, flux, ivar : arrays of shape (n,)
+        Observed-frame wavelengths in Angstrom in any order, flux per unit wavelength, inverse variance.
+    mask : array of shape (n,), optional
+        True where a pixel must not be used.
+    resolution : float or array of shape (n,), optional
+        lambda / FWHM; values that are not positive and finite are unknown.
+    redshift, medium : optional
+        As stated by the file, unchecked; None if it does not state them.
+    flux_unit : str
+        Unit of `flux`.
+    index : int, optional
+        Number of the spectrum in its file, where that is not its place in the reader's list.
+    hint : str
+        Where a missing redshift was looked for.
+    meta : mapping of str to str
+        Provenance.
+    """
+
+    wavelength: NDArray[Any]
+    flux: NDArray[Any]
+    ivar: NDArray[Any]
+    mask: NDArray[np.bool_] | None = None
+    resolution: ArrayLike | None = None
+    redshift: Any = None
+    medium: str | None = None
+    flux_unit: str = ""
+    index: int | None = None
+    hint: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says about a spectrum; None leaves it to the file.
+
+    Parameters
+    ----------
+    redshift : float, optional
+        Redshift.
+    medium : {"air", "vacuum"}, optional
+        Medium of the wavelengths.
+    resolution : float, optional
+        Resolving power lambda / FWHM.
+    fwhm : float, optional
+        FWHM of the line-spread function in Angstrom in the observed frame; excludes `resolution`.
+
+    Raises
+    ------
+    SpectrumError
+        If both `resolution` and `fwhm` are given, or one of them makes no sense.
+    """
+
+    redshift: float | None = None
+    medium: str | None = None
+    resolution: float | None = None
+    fwhm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.resolution is not None and self.fwhm is not None:
+            raise SpectrumError(
+                "--resolution and --fwhm are both given, expected one description of the resolution; drop one"
+            )
+        if self.resolution is not None and not _MIN_RESOLUTION <= self.resolution < np.inf:
+            raise SpectrumError(
+                f"--resolution is {self.resolution:g}, expected lambda / FWHM of at least "
+                f"{_MIN_RESOLUTION:g}; give a width in Angstrom with --fwhm"
+            )
+        if self.fwhm is not None and not 0 < self.fwhm < np.inf:
+            raise SpectrumError(
+                f"--fwhm is {self.fwhm:g}, expected a positive width in Angstrom; "
+                "leave it out if the resolution is unknown"
+            )
+
+
+def ivar_from_error(error: NDArray[Any], where: str) -> NDArray[np.float64]:
+    """Turn standard deviations into inverse variances; zero or non-finite errors mean no information.
+
+    Parameters
+    ----------
+    error : array
+        Standard deviations.
+    where : str
+        File (and column) named in messages.
+
+    Returns
+    -------
+    array of the same shape
+
+    Raises
+    ------
+    SpectrumError
+        If an error is negative.
+    """
+    error = np.asarray(error, dtype=float)
+    if np.any(error < 0):
+        raise SpectrumError(
+            f"{where}: {np.sum(error < 0)} pixels have negative errors, expected standard deviations >= 0; "
+            "set the error of pixels without information to 0"
+        )
+    known = np.isfinite(error) & (error > 0)
+    with np.errstate(over="ignore"):
+        return np.where(known, 1.0 / np.where(known, error, 1.0) ** 2, 0.0)
+
+
+def to_spectrum(raw: RawSpectrum, options: ReadOptions, *, path: Path, name: str, label: str) -> Spectrum:
+    """Complete a raw spectrum with the user's options and validate it.
+
+    Parameters
+    ----------
+    raw : RawSpectrum
+        What the reader found.
+    options : ReadOptions
+        What the user said; wins over the file.
+    path : Path
+        The file, kept in `Spectrum.meta`.
+    name : str
+        Name of the spectrum.
+    label : str
+        File and, where there are several, number of the spectrum; opens every message.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    SpectrumError
+        If something vital is missing or the spectrum is not usable.
+    """
+    redshift = raw.redshift if options.redshift is None else options.redshift
+    redshift = redshift.item() if isinstance(redshift, np.generic) else redshift
+    medium = raw.medium if options.medium is None else options.medium
+    _check_known(label, redshift, medium, raw.hint)
+    order = _rising(label, np.asarray(raw.wavelength, dtype=float))
+    wavelength = np.asarray(raw.wavelength, dtype=float)[order]
+    try:
+        return Spectrum(
+            wavelength=wavelength,
+            flux=_ordered(raw.flux, order),
+            ivar=_ordered(raw.ivar, order),
+            mask=None if raw.mask is None else _ordered(raw.mask, order),  # type: ignore[arg-type]
+            resolution=_resolution(raw, options, wavelength, order),
+            redshift=redshift,
+            medium=medium,  # type: ignore[arg-type]
+            name=name,
+            flux_unit=raw.flux_unit,
+            meta={"file": path.name, **raw.meta},
+        )
+    except SpectrumError as error:
+        raise SpectrumError(f"{label}: {str(error).removeprefix(f'{name}: ')}") from error
+
+
+def _check_known(label: str, redshift: object, medium: object, hint: str) -> None:
+    missing, flags = [], []
+    if redshift is None:
+        missing.append(f"no redshift{hint and ' ' + hint}")
+        flags.append("--redshift (0 if the wavelengths are in the rest frame)")
+    if medium is None:
+        missing.append("no word on whether the wavelengths are in air or vacuum")
+        flags.append("--medium air or --medium vacuum")
+    if missing:
+        raise SpectrumError(
+            f"{label}: found {' and '.join(missing)}, expected the file to state it; give {' and '.join(flags)}"
+        )
+
+
+def _rising(label: str, wavelength: NDArray[np.float64]) -> NDArray[np.intp]:
+    order = np.argsort(wavelength, kind="stable")
+    twice = np.flatnonzero(np.diff(wavelength[order]) == 0)
+    if len(twice):
+        raise SpectrumError(
+            f"{label}: wavelength {wavelength[order][twice[0]]:.6g} appears more than once, expected each "
+            "once; merge or remove the repeated pixels"
+        )
+    return order
+
+
+def _ordered(array: ArrayLike, order: NDArray[np.intp]) -> NDArray[Any]:
+    """Sort like the wavelengths; an array of another length is left for `Spectrum` to refuse."""
+    array = np.asarray(array)
+    return array[order] if array.shape == order.shape else array
+
+
+def _resolution(
+    raw: RawSpectrum, options: ReadOptions, wavelength: NDArray[np.float64], order: NDArray[np.intp]
+) -> Any:
+    if options.resolution is not None:
+        return options.resolution
+    if options.fwhm is not None:
+        return wavelength / options.fwhm
+    if raw.resolution is None:
+        return None
+    resolution = _ordered(np.asarray(raw.resolution, dtype=float), order)
+    return resolution if np.any(np.isfinite(resolution) & (resolution > 0)) else None

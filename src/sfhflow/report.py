@@ -1,0 +1,246 @@
+"""What a fit leaves behind: a JSON summary, a Parquet file of samples, a figure, and a table for the terminal.
+
+Summaries are quantiles of the samples: the median and the central 68 and 95 % intervals.  A quantity can be
+undefined in some samples (a galaxy that still forms stars has no time since quenching); those count as lower than
+all numbers, and a quantile that falls among them is null.  Files appear whole or not at all: they are written
+under another name and then renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfhflow.derived import all_columns
+from sfhflow.parquet import Column, whole_file, write_table
+from sfhflow.plots import Predictive, summary_figure
+from sfhflow.posterior import QUANTILES, Posterior
+
+__all__ = [
+    "file_stem",
+    "intervals",
+    "summary_dict",
+    "table_rows",
+    "text_table",
+    "whole_file",
+    "write_json",
+    "write_outputs",
+    "write_parquet",
+]
+
+UNKNOWN_RESOLUTION = (
+    "the resolution of the spectrum is not known: the result is marginalised over the resolutions the model was "
+    "trained for"
+)
+
+UNMASKED_LINES = "the windows of the emission lines were kept in the fit"
+
+_DECIMALS = {"km/s": 0, "": 3}
+
+Row = tuple[str, str, str, str, str]
+
+
+def summary_dict(posterior: Posterior, *, version: str) -> dict[str, Any]:
+    """Summary of a posterior, made of what JSON can hold.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Samples of one galaxy.
+    version : str
+        Version of the software.
+
+    Returns
+    -------
+    dict
+        Every inferred and derived quantity by name with ``median``, ``p16``, ``p84``, ``p2_5``, ``p97_5`` (None
+        if undefined) and ``unit``; and ``verdict``, ``model``, ``version``, ``input``, ``redshift``,
+        ``n_samples``, ``seed``, ``age_of_universe_gyr``, ``snr`` (median per pixel), ``resolution`` (median
+        lambda / FWHM, or "unknown") and ``notes``.
+    """
+    return {**intervals(posterior), **_provenance(posterior, version)}
+
+
+def intervals(posterior: Posterior) -> dict[str, dict[str, float | str | None]]:
+    """Quantiles and unit of every inferred and derived quantity, by name; None where undefined."""
+    columns = all_columns(posterior)
+    return {name: {**_quantiles(samples), "unit": unit} for name, (samples, unit) in columns.items()}
+
+
+def write_json(posterior: Posterior, path: str | os.PathLike[str], *, version: str) -> None:
+    """Write `summary_dict` as a JSON object.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    text = json.dumps(summary_dict(posterior, version=version), indent=2, allow_nan=False, ensure_ascii=False)
+    with whole_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_parquet(posterior: Posterior, path: str | os.PathLike[str], *, version: str) -> None:
+    """Write the samples as a table with one column a quantity and one row a sample.
+
+    The unit of a column is in the metadata of its field under ``unit``; everything of the summary but the
+    quantities is JSON in the metadata of the schema under ``sfhflow``.  Undefined values are null.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Samples of one galaxy.
+    path : str or path
+        File to write.
+    version : str
+        Version of the software.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    columns = {name: Column(samples, unit=unit) for name, (samples, unit) in all_columns(posterior).items()}
+    provenance = json.dumps(_provenance(posterior, version), allow_nan=False)
+    write_table(path, columns, metadata={"sfhflow": provenance})
+
+
+def text_table(posterior: Posterior) -> str:
+    """Return a short summary for a terminal: every quantity with its intervals, and the verdict in words."""
+    data = posterior.spectrum
+    resolution = _resolution(posterior)
+    resolving = resolution if isinstance(resolution, str) else f"{resolution:.0f}"
+    rows = [("quantity", "median", "68 %", "95 %", "unit"), *table_rows(posterior)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{data.name}: z = {data.redshift:.5f}, S/N = {data.snr:.1f} per pixel, resolution {resolving}",
+        f"model {posterior.model}, {len(posterior)} samples, seed {posterior.seed}",
+        "",
+        *(_aligned(row, widths) for row in rows),
+        "",
+        *(f"Note: {note}." for note in _notes(posterior)),
+        posterior.verdict.text,
+    ]
+    return "\n".join(lines)
+
+
+def table_rows(posterior: Posterior) -> list[Row]:
+    """Name, median, 68 and 95 % intervals and unit of every quantity, rounded for reading."""
+    return [_row(name, quantity) for name, quantity in intervals(posterior).items()]
+
+
+def file_stem(posterior: Posterior) -> str:
+    """Name of the spectrum as a file's stem: it must not lead out of a folder."""
+    return posterior.spectrum.name.replace("/", "_").replace(os.sep, "_")
+
+
+def write_outputs(
+    posterior: Posterior,
+    directory: str | os.PathLike[str],
+    predictive: Predictive | None = None,
+    *,
+    version: str | None = None,
+) -> list[Path]:
+    """Write NAME.json, NAME.parquet and NAME.png, where NAME is the name of the spectrum.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Samples of one galaxy.
+    directory : str or path
+        Where to write; made if missing.
+    predictive : Predictive, optional
+        Model spectra for the figure.
+    version : str, optional
+        Version of the software; by default that of the installed package.
+
+    Returns
+    -------
+    list of Path
+        The three files.
+
+    Raises
+    ------
+    ConfigError
+        If the files cannot be written.
+    """
+    version = metadata.version("sfhflow") if version is None else version
+    name = file_stem(posterior)
+    summary, samples, figure = (Path(directory) / f"{name}.{kind}" for kind in ("json", "parquet", "png"))
+    write_json(posterior, summary, version=version)
+    write_parquet(posterior, samples, version=version)
+    with whole_file(figure) as temporary:
+        summary_figure(posterior, predictive).savefig(temporary, format="png")
+    return [summary, samples, figure]
+
+
+def _quantiles(samples: NDArray[np.float64]) -> dict[str, float | None]:
+    levels = np.array(list(QUANTILES.values()))
+    if np.all(np.isfinite(samples)):
+        values = np.quantile(samples, levels)
+    else:
+        # no interpolation between a number and nothing
+        ordered = np.sort(np.where(np.isfinite(samples), samples, -np.inf))
+        values = ordered[np.minimum((levels * len(ordered)).astype(int), len(ordered) - 1)]
+    return {name: _number(value) for name, value in zip(QUANTILES, values, strict=True)}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _provenance(posterior: Posterior, version: str) -> dict[str, Any]:
+    data, verdict = posterior.spectrum, posterior.verdict
+    return {
+        "verdict": {
+            "ok": verdict.ok,
+            "reasons": list(verdict.reasons),
+            "scores": {name: _number(score) for name, score in verdict.scores.items()},
+        },
+        "model": posterior.model,
+        "version": version,
+        "input": data.meta.get("file", data.name),
+        "redshift": data.redshift,
+        "n_samples": len(posterior),
+        "seed": posterior.seed,
+        "age_of_universe_gyr": posterior.age_of_universe,
+        "snr": data.snr,
+        "resolution": _resolution(posterior),
+        "notes": _notes(posterior),
+    }
+
+
+def _resolution(posterior: Posterior) -> float | str:
+    data = posterior.spectrum
+    return "unknown" if data.resolution is None else float(np.median(data.resolution[~data.mask]))
+
+
+def _notes(posterior: Posterior) -> list[str]:
+    data = posterior.spectrum
+    notes = [UNKNOWN_RESOLUTION] if data.resolution is None else []
+    notes += [] if posterior.lines_masked else [UNMASKED_LINES]
+    return [*notes, f"masked by hand: {data.meta['masked']}"] if "masked" in data.meta else notes
+
+
+def _row(name: str, quantity: dict[str, float | str | None]) -> Row:
+    unit = str(quantity["unit"])
+    decimals = _DECIMALS.get(unit, 2)
+    # "z" writes a rounded negative zero without its sign
+    q = {key: f"{value:z.{decimals}f}" if isinstance(value, float) else "-" for key, value in quantity.items()}
+    return name, q["median"], _span(q["p16"], q["p84"]), _span(q["p2_5"], q["p97_5"]), unit
+
+
+def _span(low: str, high: str) -> str:
+    return "-" if low == high == "-" else f"{low} ... {high}"
+
+
+def _aligned(row: Row, widths: list[int]) -> str:
+    """Name and unit to the left, numbers to the right of their columns."""
+    numbers = [text.rjust(width) for text, width in zip(row[1:4], widths[1:4], strict=True)]
+    return "  ".join([row[0].ljust(widths[0]), *numbers, row[4]]).rstrip()

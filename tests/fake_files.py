@@ -1,0 +1,187 @@
+"""Writers of small synthetic files with the layout of each survey, all holding the same invented galaxy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+REDSHIFT = 0.0625
+N_PIXELS = 400
+
+
+@dataclass
+class Galaxy:
+    """A spectrum with a line in it; `loglam` is log10 of the wavelength."""
+
+    loglam: np.ndarray = field(default_factory=lambda: 3.65 + 1e-4 * np.arange(N_PIXELS))
+    redshift: object = REDSHIFT
+    wavelength: np.ndarray = field(init=False)
+    flux: np.ndarray = field(init=False)
+    error: np.ndarray = field(init=False)
+
+    def __post_init__(self):
+        self.wavelength = 10**self.loglam
+        self.flux, self.error = shape_at(self.wavelength)
+
+    @property
+    def ivar(self):
+        return np.where(self.error > 0, self.error, np.inf) ** -2.0
+
+
+def shape_at(wavelength):
+    """Flux and error of the invented galaxy at a wavelength; the signal-to-noise ratio is 20 at 5000 A."""
+    flux = 10 * (wavelength / 5000) ** 1.5 * (1 - 0.5 * np.exp(-0.5 * ((wavelength - 4600) / 5) ** 2))
+    return flux, 0.5 * (wavelength / 5000) ** 0.7
+
+
+def write_sdss(path, galaxy, *, and_mask=0, wdisp=1.0, coadd=True, specobj=True, ivar=True):
+    """Write a lite ``spec-*.fits``."""
+    n = len(galaxy.loglam)
+    columns = [
+        fits.Column("flux", "E", array=galaxy.flux),
+        fits.Column("loglam", "E", array=galaxy.loglam),
+        fits.Column("ivar", "E", array=galaxy.ivar) if ivar else None,
+        fits.Column("and_mask", "J", array=np.broadcast_to(and_mask, n)),
+        fits.Column("or_mask", "J", array=np.full(n, -1)),
+        fits.Column("wdisp", "E", array=np.broadcast_to(wdisp, n)),
+        fits.Column("sky", "E", array=np.ones(n)),
+        fits.Column("model", "E", array=np.ones(n)),
+    ]
+    row = [
+        fits.Column("PLATE", "J", array=[1]),
+        fits.Column("CLASS", "6A", array=["GALAXY"]),
+        fits.Column("Z", "E", array=[galaxy.redshift]),
+        fits.Column("ZWARNING", "J", array=[0]),
+    ]
+    lines = [fits.Column("LINENAME", "9A", array=["H_alpha"]), fits.Column("LINEZ", "E", array=[9.0])]
+    hdus = [fits.PrimaryHDU()]
+    if coadd:
+        hdus.append(fits.BinTableHDU.from_columns([c for c in columns if c], name="COADD"))
+    if specobj:
+        hdus.append(fits.BinTableHDU.from_columns(row, name="SPECOBJ"))
+    hdus.append(fits.BinTableHDU.from_columns(lines, name="SPZLINE"))
+    fits.HDUList(hdus).writeto(path)
+
+
+def write_spspec(path, galaxy, *, mask=0, redshift=True):
+    """Write an old ``spSpec-*.fit``."""
+    n = len(galaxy.loglam)
+    rows = np.zeros((5, n), dtype="f4")
+    rows[0], rows[1], rows[2], rows[3] = galaxy.flux, -7.0, galaxy.error, mask
+    primary = fits.PrimaryHDU(rows)
+    primary.header.update(
+        {"COEFF0": galaxy.loglam[0], "COEFF1": 1e-4, "CRVAL1": galaxy.loglam[0], "CD1_1": 1e-4, "DC-FLAG": 1}
+    )
+    primary.header["VACUUM"] = (True, "Wavelengths are in vacuum")
+    primary.header["SPEC_CLN"] = 2
+    if redshift:
+        primary.header["Z"] = galaxy.redshift
+    pixels = [
+        fits.Column("andMask", "J", array=np.zeros(n)),
+        fits.Column("orMask", "J", array=np.full(n, -1)),
+        fits.Column("dispersion", "E", array=np.full(n, 1.25)),
+    ]
+    fits.HDUList([primary, fits.BinTableHDU.from_columns(pixels)]).writeto(path)
+
+
+DESI_STEP = 0.8
+DESI_ARMS = {"B": (4000.0, 401), "R": (4280.0, 501), "Z": (4640.0, 301)}
+
+
+def write_desi(path, redshifts=(REDSHIFT,), *, sigma_pixels=1.1, mask_bit=None, drop=(), shift=0.0):
+    """Write ``coadd-*.fits`` with one target a redshift; target i has i + 1 times the galaxy's flux.
+
+    The three arms disagree in flux by +1, 0 and -1 times their error, and their errors are 1, 2 and 3 times
+    the galaxy's; `mask_bit` sets that bit in pixel 10 of arm R, `shift` moves arm Z by a fraction of a pixel.
+    """
+    ids = np.arange(len(redshifts)) + 39_633_345_008_634_465
+    scale = (np.arange(len(redshifts)) + 1.0)[:, None]
+    offsets = np.arange(-5, 6)[:, None]
+    kernel = np.exp(-0.5 * (offsets / sigma_pixels) ** 2)
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.BinTableHDU(Table({"TARGETID": ids, "FIBER": ids % 500}), name="FIBERMAP"),
+    ]
+    for i, (arm, (start, n)) in enumerate(DESI_ARMS.items()):
+        wavelength = start + DESI_STEP * (np.arange(n) + shift * (arm == "Z"))
+        flux, error = shape_at(wavelength)
+        error = (i + 1) * error
+        mask = np.zeros((len(ids), n), dtype="i4")
+        if arm == "R" and mask_bit is not None:
+            mask[:, 10] = 1 << mask_bit
+        images = {
+            "WAVELENGTH": wavelength,
+            "FLUX": (scale * (flux + (1 - i) * error)).astype("f4"),
+            "IVAR": ((scale * error) ** -2).astype("f4"),
+            "MASK": mask,
+            "RESOLUTION": np.tile(kernel / kernel.sum(), (len(ids), 1, n)).astype("f4"),
+        }
+        hdus += [fits.ImageHDU(data, name=f"{arm}_{name}") for name, data in images.items()]
+    fits.HDUList([hdu for hdu in hdus if hdu.name not in drop]).writeto(path)
+    return ids
+
+
+def write_redrock(path, ids, redshifts):
+    """Write the redshifts of targets, in reverse order."""
+    table = Table({"TARGETID": ids[::-1], "Z": np.array(redshifts)[::-1], "SPECTYPE": ["GALAXY"] * len(ids)})
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(table, name="REDSHIFTS")]).writeto(path)
+
+
+def write_manga(path, galaxy, *, n_rows=1, mask=0, drop=()):
+    """Write row-stacked spectra; row i has the redshift z + i / 100 and i + 1 times the flux."""
+    n, scale = len(galaxy.wavelength), (np.arange(n_rows) + 1.0)[:, None]
+    images = {
+        "WAVE": galaxy.wavelength,
+        "FLUX": (scale * galaxy.flux).astype("f4"),
+        "IVAR": (galaxy.ivar / scale**2).astype("f4"),
+        "MASK": np.broadcast_to(np.asarray(mask, dtype="i4"), (n_rows, n)).copy(),
+        "SRES": np.full((n_rows, n), 1800.0),
+        "Z": galaxy.redshift + np.arange(n_rows) / 100,
+    }
+    hdus = [fits.ImageHDU(data, name=name) for name, data in images.items() if name not in drop]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+
+
+def write_manga_cube(path, galaxy, *, n_x=3, n_y=2, covered=((0, 1), (1, 2))):
+    """Write a LOGCUBE whose spaxels (y, x) in `covered` have y + 10 x times the flux, the others no data."""
+    shape = (len(galaxy.wavelength), n_y, n_x)
+    flux, ivar, mask = np.zeros(shape, "f4"), np.zeros(shape, "f4"), np.full(shape, 1027, "i4")
+    for y, x in covered:
+        flux[:, y, x], ivar[:, y, x], mask[:, y, x] = (y + 10 * x) * galaxy.flux, galaxy.ivar, 0
+    images = {"FLUX": flux, "IVAR": ivar, "MASK": mask, "LSFPOST": np.full(shape, 1.2, "f4")}
+    hdus = [fits.ImageHDU(data, name=name) for name, data in images.items()]
+    wave = fits.ImageHDU(galaxy.wavelength, name="WAVE")
+    fits.HDUList([fits.PrimaryHDU(), *hdus, wave]).writeto(path)
+
+
+def write_table(path, columns, *, header=None):
+    """Write a FITS binary table; `columns` maps a name to values or to (values, unit)."""
+    made = [_column(name, *(c if isinstance(c, tuple) else (c, None))) for name, c in columns.items()]
+    hdu = fits.BinTableHDU.from_columns(made)
+    hdu.header.update(header or {})
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def _column(name, values, unit):
+    values = np.asarray(values)
+    kind = {"f": "D", "i": "J", "b": "L"}[values.dtype.kind]
+    length = values.shape[1] if values.ndim == 2 else ""
+    return fits.Column(name, f"{length}{kind}", unit=unit, array=values)
+
+
+def write_wcs(path, flux, header, *, extensions=None):
+    """Write a 1-D (or stacked) image with its wavelengths in the header, and image extensions."""
+    primary = fits.PrimaryHDU(flux)
+    primary.header.update(header)
+    images = [fits.ImageHDU(data, name=name) for name, data in (extensions or {}).items()]
+    fits.HDUList([primary, *images]).writeto(path)
+
+
+def write_text(path, columns, *, comments=(), separator=" "):
+    """Write columns as text below the comment lines."""
+    lines = [*comments, *(separator.join(f"{x:.10g}" for x in row) for row in zip(*columns, strict=True))]
+    Path(path).write_text("\n".join(lines) + "\n")

@@ -1,0 +1,230 @@
+"""Figures show what they say: read back from the drawn artists and compared with independent numbers."""
+
+import io
+from itertools import combinations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from sfhflow import plots
+from sfhflow.cosmology import age_of_universe
+from sfhflow.errors import InputError
+from sfhflow.parameters import FRACTIONS
+from sfhflow.plots.style import GREEN, RED
+from sfhflow.posterior import Posterior
+from sfhflow.spectrum import Spectrum
+from sfhflow.verdict import REASONS, Verdict
+
+REDSHIFT = 0.1
+HALPHA_VACUUM, HALPHA_AIR = 6564.61, 6562.80
+WAVELENGTH = np.linspace(3900.0, 7400.0, 3000) * (1 + REDSHIFT)
+
+
+def continuum(rest_wavelength):
+    return 3.0 + np.sin(rest_wavelength / 300.0)
+
+
+def make_spectrum(rng):
+    rest = WAVELENGTH / (1 + REDSHIFT)
+    line = 20 * np.exp(-0.5 * ((rest - HALPHA_VACUUM) / 2) ** 2)
+    flux = continuum(rest) + line + rng.normal(0, 0.1, rest.size)
+    mask = np.zeros(rest.size, dtype=bool)
+    mask[[1000, *range(1500, 1520)]] = True
+    return Spectrum(
+        WAVELENGTH, flux, np.full(rest.size, 100.0), REDSHIFT, mask=mask, resolution=2000.0, name="galaxy"
+    )
+
+
+def make_posterior(*, times=None, reasons=(), n=1000):
+    rng = np.random.default_rng(0)
+    age = age_of_universe(REDSHIFT)
+    if times is None:
+        gaps = rng.dirichlet(np.full(len(FRACTIONS) + 1, 5.0), n)
+        times = age * np.cumsum(gaps, axis=1)[:, :-1]
+    n = len(times)
+    return Posterior(
+        times,
+        rng.normal(0, 0.1, n),
+        np.abs(rng.normal(0.3, 0.1, n)),
+        rng.normal(150, 10, n),
+        age,
+        make_spectrum(rng),
+        Verdict(not reasons, tuple(reasons), {}),
+        0,
+        "default",
+    )
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    return make_posterior()
+
+
+@pytest.fixture(scope="module")
+def predictive():
+    """The truth in another flux unit."""
+    grid = np.linspace(4000.0, 7300.0, 2500)
+    truth = 1e-17 * continuum(grid)
+    return grid, 0.98 * truth, truth, 1.02 * truth
+
+
+def line(ax, label):
+    return next(item for item in ax.lines if item.get_label() == label).get_data()
+
+
+def test_the_spectrum_is_drawn_in_rest_frame_air_over_its_median(posterior):
+    x, y = line(plots.spectrum(posterior), "data")
+    assert x[np.nanargmax(y)] == pytest.approx(HALPHA_AIR, abs=2.0)
+    assert np.nanmedian(y) == pytest.approx(1.0)
+
+
+def test_masked_pixels_are_left_out_and_shaded(posterior):
+    ax = plots.spectrum(posterior)
+    x, y = line(ax, "data")
+    np.testing.assert_array_equal(np.isnan(y), posterior.spectrum.mask)
+    shade = next(item for item in ax.collections if item.get_label() == "masked")
+    inside = np.zeros(x.size, dtype=bool)
+    for path in shade.get_paths():
+        inside |= (x > path.vertices[:, 0].min()) & (x < path.vertices[:, 0].max())
+    np.testing.assert_array_equal(inside, posterior.spectrum.mask)
+
+
+def test_a_strong_line_does_not_set_the_scale(posterior):
+    ax = plots.spectrum(posterior)
+    _, y = line(ax, "data")
+    assert ax.get_ylim()[1] < 0.5 * np.nanmax(y)
+
+
+def test_a_fit_in_any_flux_unit_is_scaled_to_the_data(posterior, predictive):
+    x, y = line(plots.spectrum(posterior, predictive=predictive), "fit")
+    scale = np.median(posterior.spectrum.flux[~posterior.spectrum.mask])
+    np.testing.assert_allclose(y * scale, continuum(x), rtol=2e-3)
+
+
+def test_residuals_of_the_truth_are_standard_normal_and_leave_out_what_was_not_fitted(posterior, predictive):
+    ax = plots.residuals(posterior, predictive)
+    x, chi = ax.lines[0].get_data()
+    assert np.isnan(chi[np.abs(x - HALPHA_AIR) < 5]).all()
+    assert np.isnan(chi[posterior.spectrum.mask]).all()
+    chi = chi[np.isfinite(chi)]
+    assert chi.size > 2000
+    # the truth is drawn at air wavelengths but made at vacuum ones: well below the noise
+    assert np.mean(chi) == pytest.approx(0, abs=0.1)
+    assert np.std(chi) == pytest.approx(1, abs=0.05)
+
+
+def test_the_median_assembly_passes_through_the_median_formation_times(posterior):
+    x, y = line(plots.mass_assembly(posterior), "median")
+    for percent in (10, 50, 90):
+        median = np.median(posterior.columns()[f"t{percent}"][0])
+        assert np.interp(median, x, y) == pytest.approx(percent / 100, abs=0.01)
+
+
+def test_redshift_ticks_stand_at_the_age_of_the_universe(posterior):
+    ax = plots.mass_assembly(posterior)
+    ticks = ax.child_axes[0].xaxis
+    positions = dict(zip([t.get_text() for t in ticks.get_ticklabels()], ticks.get_ticklocs(), strict=True))
+    assert positions["1"] == pytest.approx(age_of_universe(1.0))
+    assert "0" not in positions  # this galaxy is seen at redshift 0.1
+
+
+def test_the_drawn_rate_of_a_single_history_holds_all_its_mass():
+    times = np.linspace(1.0, 12.0, len(FRACTIONS))[None].repeat(3, axis=0)
+    x, y = line(plots.star_formation_rate(make_posterior(times=times)), "median")
+    assert np.sum(y[:-1] * -np.diff(x)) == pytest.approx(1, rel=1e-3)
+
+
+def test_the_rate_of_a_dead_galaxy_falls_out_of_sight():
+    times = np.linspace(0.5, 3.0, len(FRACTIONS))[None].repeat(3, axis=0)
+    ax = plots.star_formation_rate(make_posterior(times=times))
+    x, y = line(ax, "median")
+    assert np.all(y[x < 5] < ax.get_ylim()[0])
+    assert np.all(np.isfinite(y))
+
+
+def test_histograms_write_the_median_and_its_errors(posterior):
+    low, middle, high = np.quantile(posterior.sigma_kms, [0.16, 0.5, 0.84])
+    (ax,) = plots.histograms(posterior, ["sigma"])
+    assert f"{middle:.1f}" in ax.get_title()
+    assert f"+{high - middle:.1f}" in ax.get_title()
+    assert f"-{middle - low:.1f}" in ax.get_title()
+    assert "km" in ax.get_xlabel()
+
+
+def test_a_quantity_undefined_in_all_samples_is_an_empty_histogram():
+    growing = (1.0 + (age_of_universe(REDSHIFT) - 1.001) * np.array(FRACTIONS))[None].repeat(9, axis=0)
+    (ax,) = plots.histograms(make_posterior(times=growing), ["quiescent_for"])
+    assert ax.get_title() == ""
+
+
+def test_every_quantity_has_a_label(posterior):
+    names = list(posterior.columns())
+    assert set(names) <= set(plots.LABELS)
+
+
+@pytest.mark.parametrize("draw", [plots.histograms, plots.corner])
+def test_an_unknown_quantity_is_refused_with_the_known_ones(posterior, draw):
+    with pytest.raises(InputError, match=r"'t55'.*t50"):
+        draw(posterior, ["t55"])
+
+
+def test_corner_contours_hold_68_and_95_percent_of_the_samples():
+    posterior = make_posterior(n=8000)
+    ax = plots.corner(posterior, ["t50", "mh"])[1, 0]
+    points = np.stack([posterior.columns()["t50"][0], posterior.metallicity], axis=1)
+    outer, inner = (
+        np.mean(path.contains_points(points)) for path in ax.collections[-1].get_paths() if len(path.vertices)
+    )
+    assert inner == pytest.approx(0.68, abs=0.03)
+    assert outer == pytest.approx(0.95, abs=0.02)
+
+
+def test_samples_without_spread_can_be_drawn():
+    same = make_posterior(times=np.linspace(1.0, 9.0, len(FRACTIONS))[None].repeat(50, axis=0))
+    figure = plots.corner(same, ["t50", "t90"])[0, 0].figure
+    figure.savefig(io.BytesIO(), format="png")
+
+
+def test_the_calibration_band_is_the_binomial_one():
+    levels = np.linspace(0, 1, 11)
+    ax = plots.coverage(levels, {"t50": levels}, n_galaxies=400)
+    band = ax.collections[0].get_paths()[0].vertices
+    at_half = band[np.isclose(band[:, 0], 0.5), 1]
+    assert at_half.max() - at_half.min() == pytest.approx(2 * 1.96 * 0.5 / 20)
+
+
+@pytest.mark.parametrize("reasons", [(), ("bad_fit",), ("made_up",), tuple(REASONS)])
+def test_the_page_tells_the_verdict_in_words_and_colour(posterior, reasons):
+    figure = plots.summary_figure(make_posterior(reasons=reasons, n=50))
+    text = figure.texts[-1]
+    assert to_hex(text.get_color()).upper() == (RED if reasons else GREEN)
+    words = " ".join(text.get_text().split())
+    assert ("DO NOT TRUST" in words) == bool(reasons)
+    assert all(REASONS.get(name, name) in words for name in reasons)
+
+
+@pytest.mark.parametrize("with_fit", [True, False])
+def test_nothing_on_the_page_overlaps_or_runs_off_it(predictive, with_fit):
+    posterior = make_posterior(reasons=tuple(REASONS))
+    figure = plots.summary_figure(posterior, predictive if with_fit else None)
+    figure.canvas.draw()
+    boxes = [artist.get_tightbbox() for artist in (*figure.axes, *figure.texts)]
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+    # bounding boxes of neighbours may share the rounding of a point, never a line of text
+    margin = 3.0
+    for a, b in combinations(boxes, 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        along = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert across < margin or along < margin
+
+
+def test_drawing_leaves_the_global_settings_alone(posterior):
+    before = dict(mpl.rcParams)
+    plots.summary_figure(posterior)
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,85 @@
+"""Marginal distributions of the prior."""
+
+import numpy as np
+import pytest
+import torch
+
+from sfhflow.cosmology import age_of_universe, redshift_at_age
+from sfhflow.prior import Prior
+
+N = 8000
+# a quantile p of N draws is known to sqrt(p (1 - p) / N) in probability, 0.6 % at the median
+TOLERANCE = 0.025
+PROBABILITIES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return Prior().sample(N, torch.Generator().manual_seed(0))
+
+
+def quantiles(values):
+    return np.quantile(values.numpy(), PROBABILITIES)
+
+
+def test_metallicity_is_uniform(sample):
+    assert quantiles(sample[0].metallicity) == pytest.approx(-2.27 + 2.67 * PROBABILITIES, abs=2.67 * TOLERANCE)
+    assert -2.27 <= float(sample[0].metallicity.min()) < -2.25
+    assert 0.38 < float(sample[0].metallicity.max()) <= 0.4
+
+
+def test_velocity_dispersions_are_log_uniform(sample):
+    ratio = np.log(400 / 30)
+    assert np.log(quantiles(sample[0].sigma_kms) / 30) == pytest.approx(
+        ratio * PROBABILITIES, abs=ratio * TOLERANCE
+    )
+    assert float(sample[0].sigma_kms.min()) >= 30.0
+    assert float(sample[0].sigma_kms.max()) <= 400.0
+
+
+def test_dust_follows_the_beta_distribution(sample):
+    # cumulative distribution of Beta(1, 3)
+    cumulative = 1 - (1 - quantiles(sample[0].a_v) / 3.0) ** 3
+    assert cumulative == pytest.approx(PROBABILITIES, abs=TOLERANCE)
+    assert float(sample[0].a_v.mean()) == pytest.approx(3.0 / 4.0, rel=0.03)
+    assert float(sample[0].a_v.min()) >= 0.0
+    assert 2.0 < float(sample[0].a_v.max()) <= 3.0
+
+
+def test_redshifts_are_uniform_and_set_the_age(sample):
+    redshift = redshift_at_age(sample[1])
+    assert quantiles(redshift) == pytest.approx(0.4 * PROBABILITIES, abs=0.4 * TOLERANCE)
+    assert float(sample[1].max()) <= age_of_universe(0.0)
+    assert float(sample[1].min()) >= age_of_universe(0.4)
+
+
+def test_formation_times_rise_strictly_within_the_age(sample):
+    galaxy, age = sample
+    assert galaxy.times.dtype == torch.float64
+    edges = torch.cat([torch.zeros(N, 1), galaxy.times, age[:, None]], dim=-1)
+    assert float((edges.diff(dim=-1) / age[:, None]).min()) > 0.99e-4
+
+
+def test_all_formation_epochs_occur(sample):
+    median = (sample[0].times[:, 5] / sample[1]).numpy()
+    share = np.histogram(median, np.linspace(0, 1, 6))[0] / N
+    assert share.min() > 0.05
+    assert share.max() < 0.5
+
+
+def test_parameters_are_independent_of_each_other(sample):
+    galaxy, age = sample
+    columns = torch.stack([galaxy.times[:, 5] / age, galaxy.metallicity, galaxy.a_v, galaxy.sigma_kms.log(), age])
+    correlation = torch.corrcoef(columns) - torch.eye(5, dtype=torch.float64)
+    assert float(correlation.abs().max()) < 0.06
+
+
+def test_unbounded_coordinates_are_finite(sample):
+    assert torch.isfinite(Prior().parameters.to_unbounded(*sample)).all()
+
+
+def test_a_seed_decides_the_galaxies():
+    first, same, other = (Prior().sample(50, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first[0], same[0], strict=True))
+    assert not torch.equal(first[0].times, other[0].times)
+    assert not torch.equal(first[0].metallicity, other[0].metallicity)
