@@ -1,0 +1,76 @@
+"""The shipped model on real galaxies and star clusters whose answers are known, at least in order."""
+
+import numpy as np
+import pytest
+from benchmarks.real import posteriors, print_table, row
+
+from sfhflow import load_model
+
+
+@pytest.fixture(scope="module")
+def fitted(shared_data):
+    found = posteriors(load_model("default"), shared_data)
+    print_table([row(posterior) for posterior in found])
+    return {posterior.spectrum.name: posterior for posterior in found}
+
+
+@pytest.fixture(scope="module")
+def stacks(fitted):
+    """The six stacks in order of velocity dispersion."""
+    names = sorted(
+        (name for name in fitted if name.startswith("stack_")), key=lambda name: int(name.split("_")[1])
+    )
+    assert len(names) == 6
+    return [fitted[name] for name in names]
+
+
+def spearman(x, y):
+    """Rank correlation of two sequences without ties."""
+    return np.corrcoef(np.argsort(np.argsort(x)), np.argsort(np.argsort(y)))[0, 1]
+
+
+def late(posterior):
+    """Median t90 as a fraction of the age of the Universe."""
+    return float(np.median(posterior.formation_times[:, 8]) / posterior.age_of_universe)
+
+
+def test_every_sample_is_ordered_finite_and_inside_the_age_of_the_universe(fitted):
+    for posterior in fitted.values():
+        times = posterior.formation_times
+        assert np.all(np.isfinite(times))
+        assert np.all(np.diff(times, axis=1) > 0)
+        assert times.min() > 0
+        assert times.max() < posterior.age_of_universe
+        assert np.all(np.isfinite(posterior.metallicity))
+
+
+def test_galaxies_of_higher_velocity_dispersion_formed_earlier_and_are_more_metal_rich(stacks):
+    sigma = np.arange(6)
+    t50 = [np.median(posterior.formation_times[:, 4]) for posterior in stacks]
+    metallicity = [np.median(posterior.metallicity) for posterior in stacks]
+    print("t50 [Gyr]", np.round(t50, 2), "[M/H]", np.round(metallicity, 3))
+    assert spearman(sigma, t50) <= -0.9
+    assert spearman(sigma, metallicity) >= 0.9
+
+
+def test_velocity_dispersions_of_the_stacks_are_those_of_their_bins(stacks):
+    for posterior in stacks:
+        low, high = map(float, posterior.spectrum.name.split("_")[1:3])
+        assert np.median(posterior.sigma_kms) == pytest.approx((low + high) / 2, rel=0.1)
+
+
+def test_the_globular_cluster_ngc_1851_is_as_metal_poor_as_the_literature_says(fitted):
+    cluster = fitted["NGC1851_schiavon05_from_ggc1h5"]
+    assert np.median(cluster.metallicity) == pytest.approx(-1.2, abs=0.25)
+
+
+@pytest.mark.parametrize("passive", ["spec-0403-51871-0462", "NGC4636_SDSS_DR12"])
+@pytest.mark.parametrize("young", ["spec-1014-52707-0584", "spec-2101-53858-0220"])
+def test_passive_galaxies_stopped_forming_stars_before_active_ones(fitted, passive, young):
+    assert late(fitted[passive]) < late(fitted[young])
+
+
+def test_an_extreme_starburst_is_refused(fitted):
+    verdict = fitted["sdss_dr18_0358-51818-0504"].verdict
+    assert not verdict.ok
+    assert "bad_fit" in verdict.reasons
