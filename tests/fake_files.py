@@ -67,6 +67,36 @@ def write_sdss(path, galaxy, *, and_mask=0, wdisp=1.0, coadd=True, specobj=True,
     fits.HDUList(hdus).writeto(path)
 
 
+def write_sdss_v(path, galaxy, *, catalogue="SPALL"):
+    """Write a BOSS spectrum of SDSS-V: upper-case columns, WRESL, and ``SPALL`` for the redshift."""
+    n = len(galaxy.loglam)
+    columns = [
+        fits.Column("FLUX", "E", array=galaxy.flux),
+        fits.Column("LOGLAM", "E", array=galaxy.loglam),
+        fits.Column("IVAR", "E", array=galaxy.ivar),
+        fits.Column("AND_MASK", "J", array=(np.arange(n) == 7) << 24),
+        fits.Column("OR_MASK", "J", array=np.full(n, -1)),
+        fits.Column("WDISP", "E", array=np.full(n, 1.1)),
+        fits.Column("SKY", "E", array=np.ones(n)),
+        fits.Column("WRESL", "E", array=np.full(n, 2.5)),
+        fits.Column("MODEL", "E", array=np.ones(n)),
+    ]
+    names = ["FIELD", "CATALOGID", "Z", "Z_ERR", "ZWARNING", "CLASS"]
+    row = Table([[101126], [27021597842679140], [galaxy.redshift], [1e-5], [4], ["GALAXY"]], names=names)
+    lines = Table({"LINENAME": ["Ha", "Hb"], "LINEZ": [9.0, 9.0]})
+    hdus = [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="COADD")]
+    hdus += [fits.BinTableHDU(row, name=catalogue), fits.BinTableHDU(lines, name="ZLINE")]
+    fits.HDUList(hdus).writeto(path)
+
+
+def write_spplate(path, galaxy, *, n_fibres=20):
+    """Write all fibres of a plate, which has the keywords of a spSpec file but more rows."""
+    primary = fits.PrimaryHDU(np.tile(galaxy.flux, (n_fibres, 1)).astype("f4"))
+    primary.header.update({"COEFF0": galaxy.loglam[0], "COEFF1": 1e-4, "CRVAL1": galaxy.loglam[0]})
+    primary.header["CD1_1"] = 1e-4
+    fits.HDUList([primary, fits.ImageHDU(np.tile(galaxy.ivar, (n_fibres, 1)))]).writeto(path)
+
+
 def write_spspec(path, galaxy, *, mask=0, redshift=True):
     """Write an old ``spSpec-*.fit``."""
     n = len(galaxy.loglam)
@@ -92,13 +122,18 @@ DESI_STEP = 0.8
 DESI_ARMS = {"B": (4000.0, 401), "R": (4280.0, 501), "Z": (4640.0, 301)}
 
 
-def write_desi(path, redshifts=(REDSHIFT,), *, sigma_pixels=1.1, mask_bit=None, drop=(), shift=0.0):
+def write_desi(
+    path, redshifts=(REDSHIFT,), *, sigma_pixels=1.1, mask_bit=None, drop=(), shift=0.0, repeat_first=False
+):
     """Write ``coadd-*.fits`` with one target a redshift; target i has i + 1 times the galaxy's flux.
 
     The three arms disagree in flux by +1, 0 and -1 times their error, and their errors are 1, 2 and 3 times
-    the galaxy's; `mask_bit` sets that bit in pixel 10 of arm R, `shift` moves arm Z by a fraction of a pixel.
+    the galaxy's; `mask_bit` sets that bit in pixel 10 of arm R, `shift` moves arm Z by a fraction of a pixel;
+    with `repeat_first` the second target is the first once more.
     """
     ids = np.arange(len(redshifts)) + 39_633_345_008_634_465
+    if repeat_first:
+        ids[1] = ids[0]
     scale = (np.arange(len(redshifts)) + 1.0)[:, None]
     offsets = np.arange(-5, 6)[:, None]
     kernel = np.exp(-0.5 * (offsets / sigma_pixels) ** 2)
@@ -127,8 +162,20 @@ def write_desi(path, redshifts=(REDSHIFT,), *, sigma_pixels=1.1, mask_bit=None, 
 
 def write_redrock(path, ids, redshifts):
     """Write the redshifts of targets, in reverse order."""
-    table = Table({"TARGETID": ids[::-1], "Z": np.array(redshifts)[::-1], "SPECTYPE": ["GALAXY"] * len(ids)})
-    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(table, name="REDSHIFTS")]).writeto(path)
+    fits.HDUList([fits.PrimaryHDU(), _redshift_table(ids, redshifts)]).writeto(path)
+
+
+def append_redshifts(path, ids, redshifts):
+    """Add the redshifts to the file of the spectra."""
+    with fits.open(path, mode="append") as hdus:
+        hdus.append(_redshift_table(ids, redshifts))
+
+
+def _redshift_table(ids, redshifts):
+    columns = {"TARGETID": ids, "Z": redshifts, "ZWARN": [0] * len(ids), "SPECTYPE": ["GALAXY"] * len(ids)}
+    return fits.BinTableHDU(
+        Table({name: np.array(values)[::-1] for name, values in columns.items()}), name="REDSHIFTS"
+    )
 
 
 def write_manga(path, galaxy, *, n_rows=1, mask=0, drop=()):
@@ -156,6 +203,40 @@ def write_manga_cube(path, galaxy, *, n_x=3, n_y=2, covered=((0, 1), (1, 2))):
     hdus = [fits.ImageHDU(data, name=name) for name, data in images.items()]
     wave = fits.ImageHDU(galaxy.wavelength, name="WAVE")
     fits.HDUList([fits.PrimaryHDU(), *hdus, wave]).writeto(path)
+
+
+ESO_TYPES = {
+    "WAVE": ("Spectrum.Data.SpectralAxis.Value", "em.wl;obs.atmos"),
+    "FLUX": ("Spectrum.Data.FluxAxis.Value", "phot.flux.density;em.wl;src.net;meta.main"),
+    "ERR": ("Spectrum.Data.FluxAxis.Accuracy.StatError", "stat.error;phot.flux.density"),
+    "QUAL": ("Spectrum.Data.FluxAxis.Accuracy.QualityStatus", "meta.code.qual"),
+}
+ESO_UNIT = "erg.cm**(-2).s**(-1).angstrom**(-1)"
+
+
+def write_eso(path, galaxy, *, types=ESO_TYPES, extra=None, wave_unit="nm", primary=None, **changed):
+    """Write an ESO Phase 3 spectrum: a table of one row of arrays, bad in pixel 4.
+
+    `extra` maps columns to put first to (values, unit, utype, ucd); `changed` replaces values, None drops one.
+    """
+    values = {
+        "WAVE": galaxy.wavelength / (10 if wave_unit == "nm" else 1),
+        "FLUX": galaxy.flux,
+        "ERR": galaxy.error,
+        "QUAL": (np.arange(len(galaxy.flux)) == 4).astype("i4"),
+    } | changed
+    units = {"WAVE": wave_unit, "FLUX": ESO_UNIT, "ERR": ESO_UNIT, "QUAL": ""}
+    columns = {k: (v, units[k], *types.get(k, ("", ""))) for k, v in values.items() if v is not None}
+    columns = (extra or {}) | columns
+    made = [_column(name, np.atleast_2d(v), unit) for name, (v, unit, _, _) in columns.items()]
+    hdu = fits.BinTableHDU.from_columns(made, name="SPECTRUM")
+    hdu.header["VOCLASS"] = "SPECTRUM V2.0"
+    for i, (_, _, utype, ucd) in enumerate(columns.values(), 1):
+        hdu.header.update({f"TUTYP{i}": utype, f"TUCD{i}": ucd} if utype else {})
+    first = fits.PrimaryHDU()
+    defaults = {"PRODCATG": "SCIENCE.SPECTRUM", "SPEC_RES": 5400.0, "SPECSYS": "TOPOCENT", "FLUXCAL": "ABSOLUTE"}
+    first.header.update({**defaults, "REDSHIFT": galaxy.redshift} | (primary or {}))
+    fits.HDUList([first, hdu]).writeto(path)
 
 
 def write_table(path, columns, *, header=None):

@@ -2,26 +2,38 @@
 
 `read_spectrum` returns the one spectrum of a file, `read_spectra` all of them, and `iter_spectra` all of them
 with an error in the place of each that cannot be used, for batches in which one bad spectrum must not stop
-the others.  What the file does not state, the user must; what the user states wins.
+the others.  What the file does not state, the user must; what the user states wins.  `from_arrays` and
+`from_specutils` take what is in memory already, and `deredden` removes the dust of the Milky Way.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from sfhflow.errors import SpectrumError
+from sfhflow.readers.convert import from_arrays, from_specutils
+from sfhflow.readers.galactic import deredden
 from sfhflow.readers.opening import open_file
-from sfhflow.readers.raw import RawSpectrum, ReadOptions, to_spectrum
+from sfhflow.readers.raw import RawSpectra, RawSpectrum, ReadOptions, to_spectrum
 from sfhflow.readers.registry import READERS, read_raw
 from sfhflow.spectrum import Medium, Spectrum
 
-__all__ = ["READERS", "iter_spectra", "read_spectra", "read_spectrum", "stem"]
+__all__ = [
+    "READERS",
+    "deredden",
+    "from_arrays",
+    "from_specutils",
+    "iter_spectra",
+    "read_spectra",
+    "read_spectrum",
+    "stem",
+]
 
 
 def read_spectrum(
@@ -31,6 +43,7 @@ def read_spectrum(
     medium: Medium | None = None,
     resolution: float | None = None,
     fwhm: float | None = None,
+    ebv: float | None = None,
     index: int | None = None,
 ) -> Spectrum:
     """Read the one spectrum of a file.
@@ -48,6 +61,8 @@ def read_spectrum(
     fwhm : float, optional
         Observed-frame FWHM of the line-spread function in Angstrom; overrides the file and excludes
         `resolution`.
+    ebv : float, optional
+        E(B-V) of the Milky Way, for which the spectrum is corrected (`deredden`).
     index : int, optional
         Which spectrum, if the file holds several.
 
@@ -60,15 +75,15 @@ def read_spectrum(
     SpectrumError
         If the file cannot be read, holds several spectra and `index` is not given, or lacks something vital.
     """
-    options = ReadOptions(redshift, medium, resolution, fwhm)
-    chosen = _select(Path(path), index)
-    if len(chosen) > 1:
-        numbers = [k for _, k, _ in chosen]
+    options = ReadOptions(redshift, medium, resolution, fwhm, ebv)
+    file = _open(path)
+    numbers = file.chosen(index)
+    if len(numbers) > 1:
         raise SpectrumError(
-            f"{path}: found {len(chosen)} spectra, expected one; choose by index={numbers[0]} ... "
+            f"{path}: found {len(numbers)} spectra, expected one; choose by index={numbers[0]} ... "
             f"{numbers[-1]} or read all with read_spectra"
         )
-    return _finish(Path(path), chosen[0], options)
+    return file.spectrum(file.raw(numbers[0]), numbers[0], options)
 
 
 def read_spectra(
@@ -78,13 +93,14 @@ def read_spectra(
     medium: Medium | None = None,
     resolution: float | None = None,
     fwhm: float | None = None,
+    ebv: float | None = None,
     index: int | None = None,
 ) -> list[Spectrum]:
     """Read all spectra of a file, or the one with the given index.
 
     Parameters
     ----------
-    path, redshift, medium, resolution, fwhm, index
+    path, redshift, medium, resolution, fwhm, ebv, index
         As for `read_spectrum`.
 
     Returns
@@ -98,13 +114,21 @@ def read_spectra(
     SpectrumError
         If the file, or one of the spectra asked for, cannot be used.
     """
-    options = ReadOptions(redshift, medium, resolution, fwhm)
-    chosen = _select(Path(path), index)
-    useful = [item for item in chosen if _has_data(item[2])]
-    if 0 < len(useful) < len(chosen):
-        blank = ", ".join(str(number) for _, number, raw in chosen if not _has_data(raw))
-        warnings.warn(f"{path}: left out the spectra without any usable pixel: {blank}", stacklevel=2)
-    return [_finish(Path(path), item, options) for item in useful or chosen]
+    options = ReadOptions(redshift, medium, resolution, fwhm, ebv)
+    file, spectra, blank = _open(path), [], {}
+    for number in file.chosen(index):
+        raw = file.raw(number)
+        if _has_data(raw):
+            spectra.append(file.spectrum(raw, number, options))
+        else:
+            blank[number] = raw
+    if not spectra:
+        # refused with the reason
+        return [file.spectrum(raw, number, options) for number, raw in blank.items()]
+    if blank:
+        numbers = ", ".join(map(str, blank))
+        warnings.warn(f"{path}: left out the spectra without any usable pixel: {numbers}", stacklevel=2)
+    return spectra
 
 
 def iter_spectra(
@@ -114,12 +138,15 @@ def iter_spectra(
     medium: Medium | None = None,
     resolution: float | None = None,
     fwhm: float | None = None,
+    ebv: float | None = None,
 ) -> Iterator[tuple[int, str, Spectrum | SpectrumError]]:
     """Read the spectra of a file one after another, the bad ones too.
 
+    Only one spectrum is held in memory at a time, so this is the way to go through a data cube.
+
     Parameters
     ----------
-    path, redshift, medium, resolution, fwhm
+    path, redshift, medium, resolution, fwhm, ebv
         As for `read_spectrum`.
 
     Yields
@@ -136,12 +163,13 @@ def iter_spectra(
     SpectrumError
         If the file as a whole cannot be read.
     """
-    options = ReadOptions(redshift, medium, resolution, fwhm)
-    for item in _select(Path(path), None):
+    options = ReadOptions(redshift, medium, resolution, fwhm, ebv)
+    file = _open(path)
+    for number in file.spectra.numbers:
         try:
-            yield item[1], item[0], _finish(Path(path), item, options)
+            yield number, file.name(number), file.spectrum(file.raw(number), number, options)
         except SpectrumError as error:
-            yield item[1], item[0], error
+            yield number, file.name(number), error
 
 
 def stem(path: str | PathLike[str]) -> str:
@@ -149,30 +177,44 @@ def stem(path: str | PathLike[str]) -> str:
     return Path(Path(path).name.removesuffix(".gz")).stem
 
 
-def _select(path: Path, index: int | None) -> list[tuple[str, int, RawSpectrum]]:
-    """Return name, number and content of the spectra asked for; the name tells if there are others."""
-    reader, spectra = read_raw(open_file(path))
-    numbers = [i if raw.index is None else raw.index for i, raw in enumerate(spectra)]
-    names = [stem(path)] if len(spectra) == 1 else [f"{stem(path)}_{k}" for k in numbers]
-    known = [replace(raw, meta={"reader": reader, **raw.meta}) for raw in spectra]
-    items = list(zip(names, numbers, known, strict=True))
-    if index is None:
-        return items
-    chosen = [item for item in items if item[1] == index]
-    if not chosen:
-        raise SpectrumError(
-            f"{path}: there is no spectrum with index {index}, expected one of {len(items)} from "
-            f"{numbers[0]} to {numbers[-1]}; choose one of them"
-        )
-    return chosen
+@dataclass(frozen=True, eq=False)
+class _File:
+    """A file whose reader is known, with its spectra still to be made."""
+
+    path: Path
+    reader: str
+    spectra: RawSpectra
+
+    def name(self, number: int) -> str:
+        return stem(self.path) if len(self.spectra.numbers) == 1 else f"{stem(self.path)}_{number}"
+
+    def raw(self, number: int) -> RawSpectrum:
+        raw = self.spectra.make(number)
+        return replace(raw, meta={"reader": self.reader, **raw.meta})
+
+    def spectrum(self, raw: RawSpectrum, number: int, options: ReadOptions) -> Spectrum:
+        several = len(self.spectra.numbers) > 1
+        label = f"{self.path}, spectrum {number}" if several else str(self.path)
+        spectrum = to_spectrum(raw, options, path=self.path, name=self.name(number), label=label)
+        return spectrum if options.ebv is None else deredden(spectrum, options.ebv)
+
+    def chosen(self, index: int | None) -> Sequence[int]:
+        """Return the numbers of the spectra asked for: one, or all."""
+        numbers = self.spectra.numbers
+        if index is None:
+            return numbers
+        if index not in numbers:
+            raise SpectrumError(
+                f"{self.path}: there is no spectrum with index {index}, expected one of {len(numbers)} from "
+                f"{numbers[0]} to {numbers[-1]}; choose one of them"
+            )
+        return [index]
+
+
+def _open(path: str | PathLike[str]) -> _File:
+    return _File(Path(path), *read_raw(open_file(Path(path))))
 
 
 def _has_data(raw: RawSpectrum) -> bool:
     good = np.isfinite(raw.flux) & (np.nan_to_num(raw.ivar) != 0)
     return bool(np.any(good if raw.mask is None else good & ~raw.mask))
-
-
-def _finish(path: Path, item: tuple[str, int, RawSpectrum], options: ReadOptions) -> Spectrum:
-    name, number, raw = item
-    label = str(path) if name == stem(path) else f"{path}, spectrum {number}"
-    return to_spectrum(raw, options, path=path, name=name, label=label)

@@ -5,8 +5,8 @@ drop a pixel: bits that only tell of a neighbouring defect or of a partial rejec
 inverse variance, would cost whole spectra if they were obeyed, and so would the SDSS bits that concern a
 fibre as a whole (bits 0 to 15).
 
-Sources: SDSS ``sdssMaskbits.par`` (SPPIXMASK, MANGA_DRP3PIXMASK), described by Bolton et al. 2012,
-AJ 144, 144 and Law et al. 2016, AJ 152, 83.
+Sources: SDSS ``sdssMaskbits.par`` (SPPIXMASK, MANGA_DRP3PIXMASK, MANGA_DAPSPECMASK), described by Bolton et
+al. 2012, AJ 144, 144, Law et al. 2016, AJ 152, 83 and Westfall et al. 2019, AJ 158, 231.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DRP3PIXMASK_BAD", "SPPIXMASK_BAD", "flagged"]
+__all__ = ["DAPSPECMASK_BAD", "DRP3PIXMASK_BAD", "SPPIXMASK_BAD", "flagged"]
 
 #: SDSS, BOSS and eBOSS: set in every exposure (AND mask).  Not used: NEARBADPIXEL 16, LOWFLAT 17,
 #: PARTIALREJECT 19, SCATTEREDLIGHT 20, CROSSTALK 21, and the emission-line mark 30 of old spSpec files.
@@ -39,6 +39,16 @@ DRP3PIXMASK_BAD: Mapping[str, int] = {
     "DEADFIBER": 2,
     "FORESTAR": 3,
     "DONOTUSE": 10,
+}
+
+#: MaNGA, binned spectra of its analysis pipeline.  Not used: bits 5 to 9 (FITIGNORED, FITFAILED, ELIGNORED,
+#: ELFAILED, NOMODEL), which tell how models were fitted to the spectrum.
+DAPSPECMASK_BAD: Mapping[str, int] = {
+    "IGNORED": 0,
+    "FORESTAR": 1,
+    "FLUXINVALID": 2,
+    "IVARINVALID": 3,
+    "ARTIFACT": 4,
 }
 
 

@@ -1,4 +1,4 @@
-r"""DESI coadded spectra: ``coadd-*.fits`` (or ``spectra-*.fits``), one spectrum a target.
+r"""DESI spectra: ``coadd-*.fits``, one spectrum a target, or ``spectra-*.fits``, one an exposure of a target.
 
 Each arm X (B, R, Z, or BRZ once joined) has HDUs ``X_WAVELENGTH`` (vacuum), ``X_FLUX`` and ``X_IVAR``
 in units of 1e-17 erg/s/cm2/A, ``X_MASK`` and ``X_RESOLUTION``.  The arms share one grid of 0.8 A and overlap
@@ -11,8 +11,9 @@ pixel, the line-spread function on the neighbouring pixels :math:`k`; its second
 
 .. math:: \sigma^2 = \sum_k k^2 r_k / \sum_k r_k - (\sum_k k r_k / \sum_k r_k)^2 .
 
-The redshift of a target comes from the file of the same name that begins with ``redrock``, ``zbest`` or
-``fastspec`` in the same folder, matched by TARGETID.
+The redshift of a target, matched by TARGETID, comes from a table with the columns TARGETID and Z in the file
+itself, or from the file of the same name that begins with ``redrock``, ``zbest`` or ``fastspec`` in the same
+folder, gzipped or not.
 
 Source: DESI data model (desidatamodel.readthedocs.io, ``coadd-SURVEY-PROGRAM-PIXNUM.html``);
 Guy et al. 2023, AJ 165, 144; Bolton & Schlegel 2010, PASP 122, 248 (the resolution matrix).
@@ -20,7 +21,7 @@ Guy et al. 2023, AJ 165, 144; Bolton & Schlegel 2010, PASP 122, 248 (the resolut
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from sfhflow.errors import SpectrumError
 from sfhflow.readers.opening import OpenedFile, open_file
-from sfhflow.readers.raw import FWHM_PER_SIGMA, RawSpectrum
+from sfhflow.readers.raw import FWHM_PER_SIGMA, RawSpectra, RawSpectrum
 
 __all__ = ["NAME", "identify", "join_arms", "read"]
 
@@ -38,6 +39,8 @@ NAME = "desi"
 _FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
 _DATA_PREFIXES = ("coadd", "spectra")
 _REDSHIFT_PREFIXES = ("redrock", "zbest", "fastspec")
+# Columns of a redshift table that are kept in the metadata, and under which name.
+_KEPT_COLUMNS = {"spectype": "class", "zwarn": "zwarning"}
 # Largest offset, in pixels, at which two arms still count as being on one grid.
 _GRID_TOLERANCE = 0.02
 # Far more than any arms can span; keeps a damaged file from asking for all the memory.
@@ -54,37 +57,51 @@ class _Arm:
     sigma_aa: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """One arm as in the file: wavelength (n,); flux, ivar, mask (targets, n); matrix (targets, 2 k + 1, n)."""
+
+    wavelength: NDArray[np.float64]
+    flux: NDArray[Any]
+    ivar: NDArray[Any]
+    mask: NDArray[Any]
+    matrix: NDArray[Any] | None
+
+
 def identify(opened: OpenedFile) -> bool:
     """Tell whether the file has arms with wavelengths and fluxes."""
     return bool(_arm_names(opened))
 
 
-def read(opened: OpenedFile) -> list[RawSpectrum]:
-    """Read all targets with their arms joined.
+def read(opened: OpenedFile) -> RawSpectra:
+    """Read all targets, with their arms joined when one is asked for.
 
     Raises
     ------
     SpectrumError
         If an HDU is missing or the arms do not share a grid.
     """
-    arms = sorted((_arm(opened, name) for name in _arm_names(opened)), key=lambda arm: arm.wavelength[0])
-    wavelength, flux, ivar, sigma_aa = join_arms(arms, where=str(opened.path))
-    targets = _target_ids(opened, len(flux))
+    where = str(opened.path)
+    arms = sorted((_images(opened, name) for name in _arm_names(opened)), key=lambda arm: arm.wavelength[0])
+    _all_places(arms, where)
+    targets = _target_ids(opened, len(arms[0].flux))
     redshifts, hint = _redshifts(opened)
-    return [
-        RawSpectrum(
+
+    def make(i: int) -> RawSpectrum:
+        wavelength, flux, ivar, sigma_aa = join_arms([_arm(images, i) for images in arms], where=where)
+        return RawSpectrum(
             wavelength=wavelength,
-            flux=flux[i],
-            ivar=ivar[i],
-            resolution=wavelength / (FWHM_PER_SIGMA * sigma_aa[i]),
-            redshift=redshifts.get(target, (None, ""))[0],
+            flux=flux[0],
+            ivar=ivar[0],
+            resolution=wavelength / (FWHM_PER_SIGMA * sigma_aa[0]),
+            redshift=redshifts[targets[i]][0] if targets[i] in redshifts else None,
             medium="vacuum",
             flux_unit=_FLUX_UNIT,
             hint=hint,
-            meta=_meta(target, redshifts),
+            meta={"target_id": str(targets[i]), **redshifts.get(targets[i], (None, {}))[1]},
         )
-        for i, target in enumerate(targets)
-    ]
+
+    return RawSpectra(range(len(targets)), make)
 
 
 def join_arms(arms: list[Any], *, where: str) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -108,8 +125,8 @@ def join_arms(arms: list[Any], *, where: str) -> tuple[NDArray, NDArray, NDArray
     SpectrumError
         If the arms do not share a grid.
     """
-    start, step = arms[0].wavelength[0], float(np.median(np.diff(arms[0].wavelength)))
-    places = [_places(arm.wavelength, start, step, where) for arm in arms]
+    places = _all_places(arms, where)
+    start, step = _grid(arms)
     shape = (len(arms[0].flux), max(int(place[-1]) for place in places) + 1)
     ivar, ivar_flux, known, variance = (np.zeros(shape) for _ in range(4))
     for arm, place in zip(arms, places, strict=True):
@@ -129,15 +146,21 @@ def _arm_names(opened: OpenedFile) -> list[str]:
     return [n.removesuffix("_WAVELENGTH") for n in names if n.endswith("_WAVELENGTH")]
 
 
-def _arm(opened: OpenedFile, name: str) -> _Arm:
+def _images(opened: OpenedFile, name: str) -> _Images:
     wavelength = np.asarray(opened.image(f"{name}_WAVELENGTH"), dtype=float)
-    flux = np.atleast_2d(np.asarray(opened.image(f"{name}_FLUX"), dtype=float))
-    ivar = np.atleast_2d(np.asarray(opened.image(f"{name}_IVAR"), dtype=float))
-    good = np.isfinite(flux) & np.isfinite(ivar) & (np.atleast_2d(opened.image(f"{name}_MASK")) == 0)
+    flux, ivar, mask = (np.atleast_2d(opened.image(f"{name}_{kind}")) for kind in ("FLUX", "IVAR", "MASK"))
+    has_matrix = opened.hdu(f"{name}_RESOLUTION") is not None
+    return _Images(wavelength, flux, ivar, mask, opened.image(f"{name}_RESOLUTION") if has_matrix else None)
+
+
+def _arm(images: _Images, target: int) -> _Arm:
+    one = slice(target, target + 1)
+    flux, ivar = np.asarray(images.flux[one], dtype=float), np.asarray(images.ivar[one], dtype=float)
+    good = np.isfinite(flux) & np.isfinite(ivar) & (images.mask[one] == 0)
     sigma_aa = np.full(flux.shape, np.nan)
-    if opened.hdu(f"{name}_RESOLUTION") is not None:
-        sigma_aa = _sigma_aa(np.asarray(opened.image(f"{name}_RESOLUTION"), dtype=float), wavelength)
-    return _Arm(wavelength, np.where(good, flux, 0.0), np.where(good, ivar, 0.0), sigma_aa)
+    if images.matrix is not None:
+        sigma_aa = _sigma_aa(np.asarray(images.matrix[one], dtype=float), images.wavelength)
+    return _Arm(images.wavelength, np.where(good, flux, 0.0), np.where(good, ivar, 0.0), sigma_aa)
 
 
 def _sigma_aa(matrix: NDArray[np.float64], wavelength: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -148,6 +171,17 @@ def _sigma_aa(matrix: NDArray[np.float64], wavelength: NDArray[np.float64]) -> N
         mean = (matrix * offset).sum(axis=1) / norm
         variance = (matrix * offset**2).sum(axis=1) / norm - mean**2
         return np.sqrt(np.where((norm > 0) & (variance > 0), variance, np.nan)) * np.gradient(wavelength)
+
+
+def _grid(arms: Sequence[Any]) -> tuple[float, float]:
+    """Return the first wavelength of the bluest arm, and its step."""
+    return float(arms[0].wavelength[0]), float(np.median(np.diff(arms[0].wavelength)))
+
+
+def _all_places(arms: Sequence[Any], where: str) -> list[NDArray[np.intp]]:
+    """Return the pixels of the common grid on which each arm lies, or refuse."""
+    start, step = _grid(arms)
+    return [_places(arm.wavelength, start, step, where) for arm in arms]
 
 
 def _places(wavelength: NDArray, start: float, step: float, where: str) -> NDArray[np.intp]:
@@ -177,21 +211,24 @@ def _companions(path: Path) -> Iterator[Path]:
                 yield path.with_name(new + stem[len(old) :] + ".gz")
 
 
-def _redshifts(opened: OpenedFile) -> tuple[dict[int, tuple[float, str]], str]:
-    """Redshift and spectral type by TARGETID, and where a missing one was looked for."""
+def _redshifts(opened: OpenedFile) -> tuple[dict[int, tuple[float, dict[str, str]]], str]:
+    """Redshift and what else is known by TARGETID, and where a missing one was looked for."""
+    inside = _redshift_table(opened)
+    if inside:
+        return inside, "in its own table of redshifts"
     candidates = list(_companions(opened.path))
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         wanted = candidates[0].name if candidates else "redrock-*.fits"
         return {}, f"(there is no {wanted} in its folder)"
-    for hdu, columns in open_file(found).tables():
+    return _redshift_table(open_file(found)), f"in {found.name}"
+
+
+def _redshift_table(opened: OpenedFile) -> dict[int, tuple[float, dict[str, str]]]:
+    for hdu, columns in opened.tables():
         if {"targetid", "z"} <= columns.keys():
-            kinds = hdu.data[columns["spectype"]] if "spectype" in columns else [""] * len(hdu.data)
-            rows = zip(hdu.data[columns["targetid"]], hdu.data[columns["z"]], kinds, strict=True)
-            return {int(i): (float(z), str(kind).strip()) for i, z, kind in rows}, f"in {found.name}"
-    return {}, f"in {found.name}"
-
-
-def _meta(target: int, redshifts: dict[int, tuple[float, str]]) -> dict[str, str]:
-    kind = redshifts.get(target, (0.0, ""))[1]
-    return {"target_id": str(target), **({"class": kind} if kind else {})}
+            kept = {new: columns[old] for old, new in _KEPT_COLUMNS.items() if old in columns}
+            meta = [{new: str(row[old]).strip() for new, old in kept.items()} for row in hdu.data]
+            rows = zip(hdu.data[columns["targetid"]], hdu.data[columns["z"]], meta, strict=True)
+            return {int(i): (float(z), known) for i, z, known in rows}
+    return {}

@@ -1,21 +1,22 @@
 """Open a file once, and find out by its content what it is.
 
 A FITS file begins with ``SIMPLE  =``, a gzip stream with the bytes 1f 8b, and text holds no NUL bytes; names
-and extensions play no part.  A FITS file is read into memory whole and every header-data unit is checked to
-lie inside it, so that a download that broke off is noticed here and not by a reader half-way
-(FITS standard 4.0, Pence et al. 2010, A&A 524, A42, section 3).
+and extensions play no part.  A FITS file is read into memory, or mapped if it is a large cube, and every
+header-data unit is checked to lie inside it, so that a download that broke off is noticed here and not by a
+reader half-way (FITS standard 4.0, Pence et al. 2010, A&A 524, A42, section 3).
 """
 
 from __future__ import annotations
 
 import gzip
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from astropy.io import fits
 
@@ -25,6 +26,9 @@ __all__ = ["OpenedFile", "open_file"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _FITS_MAGIC = b"SIMPLE  ="
+_EXTENSION_MAGIC = b"XTENSION"
+# Larger FITS files are mapped; smaller ones are copied, which is safe if somebody writes to them meanwhile.
+_MAP_ABOVE_BYTES = 512 * 1024**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +97,27 @@ def open_file(path: Path) -> OpenedFile:
     SpectrumError
         If the file is missing, empty, a directory, truncated, or neither FITS nor text.
     """
-    data = _unzip(path, _bytes(path))
+    try:
+        with path.open("rb") as stream:
+            if _is_large_fits(stream):
+                return _open_fits(path, stream, memmap=True)
+            data = _unzip(path, stream.read())
+    except FileNotFoundError as error:
+        raise SpectrumError(f"{path}: no such file, expected a spectrum; check the path") from error
+    except IsADirectoryError as error:
+        message = f"{path}: this is a directory, expected a file; name the files inside it"
+        raise SpectrumError(message) from error
+    except OSError as error:
+        raise SpectrumError(
+            f"{path}: cannot be read ({error.strerror}), expected a readable file; "
+            "check the path and its permissions"
+        ) from error
     if not data.strip():
         raise SpectrumError(
             f"{path}: the file is empty, expected a spectrum as FITS or text; download or write it again"
         )
     if data.startswith(_FITS_MAGIC):
-        return _open_fits(path, data)
+        return _open_fits(path, BytesIO(data), memmap=False)
     if b"\0" in data:
         raise SpectrumError(
             f"{path}: found binary data that is not FITS (it begins with {data[:8]!r}), expected FITS or "
@@ -108,17 +126,14 @@ def open_file(path: Path) -> OpenedFile:
     return OpenedFile(path, text=_decode(data))
 
 
-def _bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise SpectrumError(f"{path}: this is a directory, expected a file; name the files inside it")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise SpectrumError(f"{path}: no such file, expected a spectrum; check the path") from error
-    except OSError as error:
-        raise SpectrumError(
-            f"{path}: cannot be read ({error.strerror}), expected a readable file; check its permissions"
-        ) from error
+def _is_large_fits(stream: BinaryIO) -> bool:
+    """Tell whether a file is to be mapped; leaves the stream at its start."""
+    large = os.fstat(stream.fileno()).st_size > _MAP_ABOVE_BYTES
+    if not large:
+        return False
+    is_fits = stream.read(len(_FITS_MAGIC)) == _FITS_MAGIC
+    stream.seek(0)
+    return is_fits
 
 
 def _unzip(path: Path, data: bytes) -> bytes:
@@ -140,15 +155,17 @@ def _decode(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _open_fits(path: Path, data: bytes) -> OpenedFile:
+def _open_fits(path: Path, stream: BinaryIO, *, memmap: bool) -> OpenedFile:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            hdus = fits.open(BytesIO(data), memmap=False, lazy_load_hdus=False)
-            _check_whole(path, hdus, data)
+            hdus = fits.open(stream, memmap=memmap, lazy_load_hdus=False)
+            _check_whole(path, hdus, stream)
+            if memmap:
+                _map(hdus)
         except SpectrumError:
             raise
-        except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as error:
             raise SpectrumError(
                 f"{path}: found a FITS file that cannot be opened ({error}), expected a whole one; "
                 "download the file again"
@@ -157,19 +174,27 @@ def _open_fits(path: Path, data: bytes) -> OpenedFile:
     return OpenedFile(path, hdus=hdus, damage=damage)
 
 
-def _check_whole(path: Path, hdus: fits.HDUList, data: bytes) -> None:
+def _map(hdus: fits.HDUList) -> None:
+    """Map the data of all units; the maps outlive the stream."""
+    for hdu in hdus:
+        _ = hdu.data
+
+
+def _check_whole(path: Path, hdus: fits.HDUList, stream: BinaryIO) -> None:
     """Refuse a file that ends before the data (padded to blocks of 2880 bytes) that its headers promise."""
+    size = stream.seek(0, os.SEEK_END)
     for i, hdu in enumerate(hdus):
         info = hdus.fileinfo(i)
         needed = info["datLoc"] + info["datSpan"]
-        if needed > len(data):
+        if needed > size:
             raise SpectrumError(
-                f"{path}: the file is truncated, found {len(data)} bytes, expected at least {needed} for HDU "
+                f"{path}: the file is truncated, found {size} bytes, expected at least {needed} for HDU "
                 f"{hdu.name or i}; download the file again"
             )
     # a header that breaks off makes its HDU vanish without an error, and a mask might be lost with it
     last = hdus.fileinfo(len(hdus) - 1)
-    if data[last["datLoc"] + last["datSpan"] :].startswith(b"XTENSION"):
+    stream.seek(last["datLoc"] + last["datSpan"])
+    if stream.read(len(_EXTENSION_MAGIC)) == _EXTENSION_MAGIC:
         raise SpectrumError(
             f"{path}: the file is truncated or damaged in the header after HDU {hdus[-1].name or len(hdus) - 1}, "
             "expected a whole one; download the file again"

@@ -14,7 +14,7 @@ from typing import Any
 
 from sfhflow.readers.columns import spectrum_from_columns
 from sfhflow.readers.opening import OpenedFile
-from sfhflow.readers.raw import RawSpectrum
+from sfhflow.readers.raw import RawSpectra
 from sfhflow.readers.stated import header_lines, stated_in
 from sfhflow.readers.table import fits_columns
 
@@ -29,7 +29,7 @@ def identify(opened: OpenedFile) -> bool:
     return _table(opened) is not None
 
 
-def read(opened: OpenedFile) -> list[RawSpectrum]:
+def read(opened: OpenedFile) -> RawSpectra:
     """Read the spectrum.
 
     Raises
@@ -45,7 +45,7 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
         flux_unit=str(hdu.header.get("FLUXUNIT", "maggies")),
         hint="(no REDSHIFT or Z in the header)",
     )
-    return [replace(raw, mask=~raw.mask, medium=raw.medium or "vacuum")]  # type: ignore[operator]
+    return RawSpectra.of(replace(raw, mask=~raw.mask, medium=raw.medium or "vacuum"))  # type: ignore[operator]
 
 
 def _table(opened: OpenedFile) -> Any:

@@ -1,7 +1,8 @@
 r"""What a reader hands over, and how it becomes a valid `Spectrum`.
 
-A reader knows one layout and nothing else: it returns the numbers as the file holds them, in a `RawSpectrum`
-whose gaps (an unknown redshift, medium or resolution) are None.  `to_spectrum` then applies what the user
+A reader knows one layout and nothing else: it returns the numbers as the file holds them, in `RawSpectrum`
+records whose gaps (an unknown redshift, medium or resolution) are None, made one at a time so that a cube of
+90,000 spectra costs no more memory than its file.  `to_spectrum` then applies what the user
 said, which wins over the file, sorts the pixels by wavelength, and refuses what is still missing.  Errors
 become inverse variances, :math:`w = 1 / \sigma^2`, and a resolution given as a width becomes a resolving
 power, :math:`R = \lambda / \mathrm{FWHM}`.
@@ -9,7 +10,7 @@ power, :math:`R = \lambda / \mathrm{FWHM}`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,20 @@ from numpy.typing import ArrayLike, NDArray
 from sfhflow.errors import SpectrumError
 from sfhflow.spectrum import Spectrum
 
-__all__ = ["FWHM_PER_SIGMA", "RawSpectrum", "ReadOptions", "ivar_from_error", "to_spectrum"]
+__all__ = [
+    "FWHM_PER_SIGMA",
+    "SPEED_OF_LIGHT_KMS",
+    "RawSpectra",
+    "RawSpectrum",
+    "ReadOptions",
+    "ivar_from_error",
+    "to_spectrum",
+]
 
 # FWHM of a Gaussian of unit standard deviation, 2 sqrt(2 ln 2).
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+SPEED_OF_LIGHT_KMS = 299_792.458
 
 # Below this, a "resolving power" was surely meant as a width in Angstrom.
 _MIN_RESOLUTION = 10.0
@@ -45,8 +56,6 @@ class RawSpectrum:
         As stated by the file, unchecked; None if it does not state them.
     flux_unit : str
         Unit of `flux`.
-    index : int, optional
-        Number of the spectrum in its file, where that is not its place in the reader's list.
     hint : str
         Where a missing redshift was looked for.
     meta : mapping of str to str
@@ -61,9 +70,29 @@ class RawSpectrum:
     redshift: Any = None
     medium: str | None = None
     flux_unit: str = ""
-    index: int | None = None
     hint: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RawSpectra:
+    """All spectra of a file, each made when it is asked for.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        Their numbers in the file, rising; not all need be there.
+    make : callable
+        From a number to its `RawSpectrum`.
+    """
+
+    numbers: Sequence[int]
+    make: Callable[[int], RawSpectrum]
+
+    @classmethod
+    def of(cls, *spectra: RawSpectrum) -> RawSpectra:
+        """Wrap spectra that have been made already, numbered from 0."""
+        return cls(range(len(spectra)), spectra.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -80,6 +109,8 @@ class ReadOptions:
         Resolving power lambda / FWHM.
     fwhm : float, optional
         FWHM of the line-spread function in Angstrom in the observed frame; excludes `resolution`.
+    ebv : float, optional
+        E(B-V) of the Milky Way that the spectrum is to be corrected for.
 
     Raises
     ------
@@ -91,6 +122,7 @@ class ReadOptions:
     medium: str | None = None
     resolution: float | None = None
     fwhm: float | None = None
+    ebv: float | None = None
 
     def __post_init__(self) -> None:
         if self.resolution is not None and self.fwhm is not None:
@@ -135,7 +167,7 @@ def ivar_from_error(error: NDArray[Any], where: str) -> NDArray[np.float64]:
             "set the error of pixels without information to 0"
         )
     known = np.isfinite(error) & (error > 0)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", divide="ignore"):
         return np.where(known, 1.0 / np.where(known, error, 1.0) ** 2, 0.0)
 
 
@@ -228,4 +260,9 @@ def _resolution(
     if raw.resolution is None:
         return None
     resolution = _ordered(np.asarray(raw.resolution, dtype=float), order)
+    if resolution.shape not in ((), wavelength.shape):
+        raise SpectrumError(
+            f"resolution has shape {resolution.shape}, expected {wavelength.shape} as the wavelength; "
+            "give one value per pixel"
+        )
     return resolution if np.any(np.isfinite(resolution) & (resolution > 0)) else None

@@ -6,8 +6,9 @@ line-spread function in pixels of :math:`\Delta = 10^{-4}` dex, so that
 
 .. math:: R = \lambda / \mathrm{FWHM} = 1 / (2.3548\, w\, \Delta \ln 10).
 
-A one-row table (SPECOBJ or SPALL) holds the redshift ``Z`` and the class.  Pixels are masked if ``ivar`` is
-zero or a bit of `sfhflow.readers.bits.SPPIXMASK_BAD` is set in ``and_mask``.
+Column names count in any case; ``wresl``, which SDSS-V adds, is not used.  A one-row table (SPECOBJ or SPALL)
+holds the redshift ``Z`` and the class.  Pixels are masked if ``ivar`` is zero or a bit of
+`sfhflow.readers.bits.SPPIXMASK_BAD` is set in ``and_mask``.
 
 Source: SDSS data model, ``BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html``;
 Bolton et al. 2012, AJ 144, 144.
@@ -22,7 +23,7 @@ import numpy as np
 from sfhflow.errors import SpectrumError
 from sfhflow.readers.bits import SPPIXMASK_BAD, flagged
 from sfhflow.readers.opening import OpenedFile
-from sfhflow.readers.raw import FWHM_PER_SIGMA, RawSpectrum
+from sfhflow.readers.raw import FWHM_PER_SIGMA, RawSpectra, RawSpectrum
 
 __all__ = ["NAME", "identify", "read"]
 
@@ -35,7 +36,7 @@ def identify(opened: OpenedFile) -> bool:
     return _coadd(opened) is not None
 
 
-def read(opened: OpenedFile) -> list[RawSpectrum]:
+def read(opened: OpenedFile) -> RawSpectra:
     """Read the coadded spectrum.
 
     Raises
@@ -52,7 +53,7 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
     data = hdu.data
     loglam = np.asarray(data[columns["loglam"]], dtype=float)
     redshift, meta = _redshift(opened)
-    return [
+    return RawSpectra.of(
         RawSpectrum(
             wavelength=np.power(10.0, np.clip(loglam, -99.0, 99.0)),
             flux=data[columns["flux"]],
@@ -65,7 +66,7 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
             hint="(no table with a column Z)",
             meta=meta,
         )
-    ]
+    )
 
 
 def _coadd(opened: OpenedFile) -> Any:

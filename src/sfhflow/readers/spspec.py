@@ -17,13 +17,15 @@ import numpy as np
 
 from sfhflow.readers.bits import SPPIXMASK_BAD, flagged
 from sfhflow.readers.opening import OpenedFile
-from sfhflow.readers.raw import FWHM_PER_SIGMA, RawSpectrum, ivar_from_error
+from sfhflow.readers.raw import FWHM_PER_SIGMA, RawSpectra, RawSpectrum, ivar_from_error
 
 __all__ = ["NAME", "identify", "read"]
 
 NAME = "spspec"
 _FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
 _FLUX_ROW, _ERROR_ROW, _MASK_ROW = 0, 2, 3
+# plates of 640 or 1000 fibres (spPlate) have the same keywords
+_MAX_ROWS = 5
 _CLASSES = {0: "UNKNOWN", 1: "STAR", 2: "GALAXY", 3: "QSO", 4: "HIZ_QSO", 5: "SKY", 6: "STAR_LATE"}
 
 
@@ -32,10 +34,11 @@ def identify(opened: OpenedFile) -> bool:
     if not opened.hdus:
         return False
     header = opened.hdus[0].header
-    return {"COEFF0", "COEFF1"} <= set(header) and header.get("NAXIS") == 2 and header["NAXIS2"] > _MASK_ROW
+    has_grid = {"COEFF0", "COEFF1"} <= set(header) and header.get("NAXIS") == 2
+    return has_grid and _MASK_ROW < header["NAXIS2"] <= _MAX_ROWS
 
 
-def read(opened: OpenedFile) -> list[RawSpectrum]:
+def read(opened: OpenedFile) -> RawSpectra:
     """Read the spectrum.
 
     Raises
@@ -50,7 +53,7 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
     if pixels is not None:
         mask |= flagged(pixels["andMask"], SPPIXMASK_BAD)
         resolution = _resolution(pixels["dispersion"], header["COEFF1"])
-    return [
+    return RawSpectra.of(
         RawSpectrum(
             wavelength=10.0**loglam,
             flux=rows[_FLUX_ROW],
@@ -63,7 +66,7 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
             hint="(no keyword Z in the header)",
             meta=_meta(header),
         )
-    ]
+    )
 
 
 def _pixel_table(opened: OpenedFile, n_pixels: int) -> Any:

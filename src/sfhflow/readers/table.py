@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sfhflow.errors import SpectrumError
 from sfhflow.readers.columns import Column, is_spectrum, spectrum_from_columns
 from sfhflow.readers.opening import OpenedFile
-from sfhflow.readers.raw import RawSpectrum
+from sfhflow.readers.raw import RawSpectra
 from sfhflow.readers.stated import header_lines, stated_in
 
 __all__ = ["NAME", "fits_columns", "identify", "read"]
@@ -34,7 +34,7 @@ def identify(opened: OpenedFile) -> bool:
     return _fits_table(opened) is not None
 
 
-def read(opened: OpenedFile) -> list[RawSpectrum]:
+def read(opened: OpenedFile) -> RawSpectra:
     """Read the table.
 
     Raises
@@ -49,12 +49,12 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
         columns, flux_unit = fits_columns(hdu), str(hdu.header.get("FLUXUNIT", ""))
         lines = header_lines(hdu.header) + header_lines(opened.hdus[0].header)  # type: ignore[index]
     stated = stated_in([*lines, *(f"wave: {column.name}" for column in columns)])
-    return [
-        spectrum_from_columns(
-            row, stated, where=str(opened.path), flux_unit=flux_unit, hint="(no REDSHIFT or Z in the header)"
-        )
-        for row in _rows(columns)
-    ]
+    rows = _rows(columns)
+    where, hint = str(opened.path), "(no REDSHIFT or Z in the header)"
+    return RawSpectra(
+        range(len(rows)),
+        lambda i: spectrum_from_columns(rows[i], stated, where=where, flux_unit=flux_unit, hint=hint),
+    )
 
 
 def fits_columns(hdu: Any) -> list[Column]:

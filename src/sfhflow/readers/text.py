@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sfhflow.errors import SpectrumError
 from sfhflow.readers.columns import Column, find_roles, is_spectrum, spectrum_from_columns
 from sfhflow.readers.opening import OpenedFile
-from sfhflow.readers.raw import RawSpectrum
+from sfhflow.readers.raw import RawSpectra
 from sfhflow.readers.stated import stated_in
 
 __all__ = ["NAME", "identify", "read"]
@@ -35,7 +35,7 @@ def identify(opened: OpenedFile) -> bool:
     return opened.text is not None
 
 
-def read(opened: OpenedFile) -> list[RawSpectrum]:
+def read(opened: OpenedFile) -> RawSpectra:
     """Read the spectrum.
 
     Raises
@@ -53,7 +53,7 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
     rows = _numbers(body, where)
     names = _column_names(titles, rows.shape[1], where)
     columns = [Column(name, unit, rows[:, i]) for i, (name, unit) in enumerate(names)]
-    return [spectrum_from_columns(columns, stated_in(titles), where=where, hint="in the comments")]
+    return RawSpectra.of(spectrum_from_columns(columns, stated_in(titles), where=where, hint="in the comments"))
 
 
 def _numbers(body: list[tuple[int, str]], where: str) -> NDArray[np.float64]:

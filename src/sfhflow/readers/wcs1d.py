@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from sfhflow.errors import SpectrumError
 from sfhflow.readers.columns import Column, find_roles, spectrum_from_columns, to_angstrom
 from sfhflow.readers.opening import OpenedFile
-from sfhflow.readers.raw import RawSpectrum
+from sfhflow.readers.raw import RawSpectra
 from sfhflow.readers.stated import header_lines, stated_in
 
-__all__ = ["NAME", "identify", "read", "wavelengths"]
+__all__ = ["NAME", "axis_medium", "identify", "read", "wavelengths"]
 
 NAME = "wcs1d"
 
@@ -49,7 +49,7 @@ def identify(opened: OpenedFile) -> bool:
     return _flux_hdu(opened) is not None
 
 
-def read(opened: OpenedFile) -> list[RawSpectrum]:
+def read(opened: OpenedFile) -> RawSpectra:
     """Read the spectrum and its errors.
 
     Raises
@@ -70,24 +70,26 @@ def read(opened: OpenedFile) -> list[RawSpectrum]:
             f"of {len(wavelength)} pixels; add one, or give a table with wavelength, flux and error"
         )
     lines = header_lines(hdu.header) + header_lines(opened.hdus[0].header)  # type: ignore[index]
-    if not stated_in(lines).medium and str(hdu.header.get("CTYPE1", "")).upper().startswith("WAVE"):
-        lines.append("wavelengths in vacuum")
+    if not stated_in(lines).medium and axis_medium(hdu.header, 1):
+        lines.append(f"wavelengths in {axis_medium(hdu.header, 1)}")
     unit = str(hdu.header.get("FLUXUNIT", hdu.header.get("BUNIT", "")))
     hint = "(no REDSHIFT or Z in the header)"
-    return [spectrum_from_columns(columns, stated_in(lines), where=where, flux_unit=unit, hint=hint)]
+    return RawSpectra.of(spectrum_from_columns(columns, stated_in(lines), where=where, flux_unit=unit, hint=hint))
 
 
-def wavelengths(header: Any, n_pixels: int, *, where: str) -> NDArray[np.float64]:
+def wavelengths(header: Any, n_pixels: int, *, where: str, axis: int = 1) -> NDArray[np.float64]:
     """Compute the wavelength of each pixel.
 
     Parameters
     ----------
     header : mapping
-        FITS header with CRVAL1 and CDELT1 or CD1_1.
+        FITS header with CRVALi and CDi_i or CDELTi.
     n_pixels : int
         Number of pixels.
     where : str
         File named in messages.
+    axis : int
+        Number i of the wavelength axis as FITS counts, 3 in a cube.
 
     Returns
     -------
@@ -99,28 +101,36 @@ def wavelengths(header: Any, n_pixels: int, *, where: str) -> NDArray[np.float64
     SpectrumError
         If the unit is not understood.
     """
-    start, step = float(header["CRVAL1"]), float(header.get("CDELT1", header.get("CD1_1", 0.0)))
-    axis: NDArray[Any] = start + (np.arange(1, n_pixels + 1) - float(header.get("CRPIX1", 1.0))) * step
-    kind = str(header.get("CTYPE1", "")).upper()
+    start, first = float(header[f"CRVAL{axis}"]), float(header.get(f"CRPIX{axis}", 1.0))
+    # where there is a CD matrix, CDELT has no meaning
+    step = float(header.get(f"CD{axis}_{axis}", 0.0)) or float(header.get(f"CDELT{axis}", 0.0))
+    values: NDArray[Any] = start + (np.arange(1, n_pixels + 1) - first) * step
+    kind = str(header.get(f"CTYPE{axis}", "")).upper()
     if kind.startswith(("WAVE-LOG", "AWAV-LOG")) and start > _LN_RANGE[1]:
-        axis = start * np.exp((axis - start) / start)
+        values = start * np.exp((values - start) / start)
     elif header.get("DC-FLAG") == 1 or _within(start, step, _LOG10_RANGE):
-        return 10.0**axis
+        return 10.0**values
     elif _within(start, step, _LN_RANGE):
-        return np.exp(axis)
-    return _in_angstrom(axis, header, where)
+        return np.exp(values)
+    return _in_angstrom(values, header, axis, where)
+
+
+def axis_medium(header: Any, axis: int) -> str | None:
+    """Return the medium that CTYPEi names: AWAV is air and WAVE vacuum; None if it is neither."""
+    code = str(header.get(f"CTYPE{axis}", "")).strip().upper().split("-")[0]
+    return {"AWAV": "air", "WAVE": "vacuum"}.get(code)
 
 
 def _within(start: float, step: float, bounds: tuple[float, float]) -> bool:
     return bounds[0] <= start <= bounds[1] and abs(step) < _MAX_LOG_STEP
 
 
-def _in_angstrom(axis: NDArray[np.float64], header: Any, where: str) -> NDArray[np.float64]:
-    unit = str(header.get("CUNIT1", ""))
-    if not unit:
+def _in_angstrom(values: NDArray[np.float64], header: Any, axis: int, where: str) -> NDArray[np.float64]:
+    unit = str(header.get(f"CUNIT{axis}", ""))
+    if not unit and axis == 1:
         match = re.search(r"units=(\w+)", str(header.get("WAT1_001", "")))
         unit = match[1] if match else ""
-    return to_angstrom(axis, unit, where)
+    return to_angstrom(values, unit, where)
 
 
 def _flux_hdu(opened: OpenedFile) -> Any:
