@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types fast model clean
+.PHONY: demo test lint types fast docs model clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sfhflow demo --out sfhflow-demo
@@ -22,15 +22,20 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
+# the documentation, its tutorials executed, in docs/_build
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt furo myst-nb sphinx
+	$(BIN)/python -m sphinx -W -q docs docs/_build
+
 # train the shipped model again (about an hour on two cores; interrupt and repeat to resume)
 model: $(VENV)/.installed
-	$(BIN)/sfhflow train configs/default.toml --out src/sfhflow/models/default
+	$(BIN)/sfhflow train configs/default.toml --out runs/default
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[demo]" hypothesis mypy pre-commit pytest ruff
+		--editable ".[dask,demo,web]" hypothesis mypy pre-commit pytest ruff selenium
 	touch $@
 
 clean:

@@ -22,6 +22,10 @@ HOMES = {
     "pydantic": "sfhflow.config",
     "typer": "sfhflow.cli",
     "pyarrow": "sfhflow.parquet",
+    "bokeh": "sfhflow.html",
+    "jinja2": "sfhflow.html",
+    "flask": "sfhflow.app",
+    "waitress": "sfhflow.app",
 }
 
 
@@ -42,6 +46,9 @@ def _imports(path: Path) -> list[tuple[str, bool]]:
             found += [(name if name in MODULES else node.module, id(node) in inner) for name in names]
         elif isinstance(node, ast.Import):
             found += [(alias.name, id(node) in inner) for alias in node.names]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "optional":
+            # optional("module", extra=...) imports what an extra brings
+            found += [(argument.value, True) for argument in node.args if isinstance(argument, ast.Constant)]
     return found
 
 

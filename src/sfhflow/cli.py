@@ -1,4 +1,4 @@
-"""The command line: `sfhflow demo | fit | simulate | train | ssp`.
+"""The command line: `sfhflow demo | fit | simulate | train | serve | ssp`.
 
 Each command only wires together what the package does; user errors end as one sentence on standard error and
 exit code 2, and in a list of files a bad one never stops the others.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -19,17 +19,20 @@ import typer
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from sfhflow import __version__
+from sfhflow import __version__, html
+from sfhflow.app import Service
+from sfhflow.app import serve as serve_page
 from sfhflow.config import read_config
-from sfhflow.errors import InputError, LibraryError, SpectrumError
-from sfhflow.galaxy import StellarPopulations
+from sfhflow.errors import InputError, SpectrumError
+from sfhflow.examples import example_path
 from sfhflow.posterior import Model, Posterior, load_model
-from sfhflow.predict import Predictive, predict
+from sfhflow.predict import predictor
 from sfhflow.readers import iter_spectra, stem
 from sfhflow.report import text_table, write_outputs
 from sfhflow.simulator import save_simulation
 from sfhflow.spectrum import Spectrum
 from sfhflow.ssp import fastar, open_library, save, shipped_names
+from sfhflow.survey import SHARD_SIZE, estimate_survey, run_survey
 from sfhflow.train import fit as fit_model
 
 __all__ = ["app", "main"]
@@ -47,7 +50,6 @@ app.add_typer(ssp_app, name="ssp")
 # the verdict counts the effective ones, and must not depend on how few are wanted
 _SIGMA_LEAST = 1000
 _SIGMA_OVERSAMPLING = 20
-_DEMO_FILE = "ppxf/spectra/NGC3522_SDSS_DR18.fits"
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 ModelOption = Annotated[str, typer.Option("--model", help="Name of a shipped model, or a model folder.")]
@@ -87,6 +89,7 @@ def fit(
     medium: Annotated[str | None, typer.Option(help="Wavelengths in 'air' or 'vacuum'.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Resolving power lambda / FWHM.")] = None,
     fwhm: Annotated[float | None, typer.Option(help="FWHM of the line-spread function, Angstrom.")] = None,
+    ebv: Annotated[float | None, typer.Option(help="E(B-V) of the Milky Way to correct for.")] = None,
     sigma: Annotated[
         float | None, typer.Option(help="Known stellar velocity dispersion, km/s (taken as good to 5 %).")
     ] = None,
@@ -94,17 +97,18 @@ def fit(
     samples: SamplesOption = 1000,
     seed: SeedOption = 0,
     out: OutOption = Path("sfhflow-results"),
+    report: Annotated[bool, typer.Option("--report", help="Write interactive pages, NAME.html.")] = False,  # noqa: FBT002
 ) -> None:
     """Fit spectra: NAME.json, NAME.parquet and NAME.png for each.
 
     Example: sfhflow fit spec-0266-51602-0001.fits --out results
     """
     _check_names(files)
-    options = {"redshift": redshift, "medium": medium, "resolution": resolution, "fwhm": fwhm}
+    options = {"redshift": redshift, "medium": medium, "resolution": resolution, "fwhm": fwhm, "ebv": ebv}
     loaded = load_model(model)
-    predictor = _predictor(loaded)
-    failed = 0
-    for item in tqdm(list(_read_all(files, options)), disable=len(files) < 3, unit="spectrum"):
+    predicted = predictor(loaded)
+    failed, lines = 0, []
+    for item in tqdm(_read_all(files, options), disable=len(files) < 3, unit="spectrum"):
         try:
             if isinstance(item, SpectrumError):
                 raise item
@@ -113,20 +117,16 @@ def fit(
             failed += 1
             tqdm.write(f"sfhflow: {error}", file=sys.stderr)
             continue
-        written = write_outputs(posterior, out, predictor(posterior))
+        predictive = predicted(posterior)
+        written = write_outputs(posterior, out, predictive)
+        if report:
+            written.append(html.write_report(posterior, out, predictive))
+            lines.append(html.headline(posterior))
         tqdm.write(f"{text_table(posterior)}\nwritten: {', '.join(str(path) for path in written)}\n")
+    if len(lines) > 1:
+        typer.echo(f"written: {html.write_index(lines, out)}")
     if failed:
         raise typer.Exit(code=2)
-
-
-def _predictor(model: Model) -> Callable[[Posterior], Predictive | None]:
-    """Make predicted spectra for the figures, if the SSP library that the model was trained on is at hand."""
-    try:
-        library = open_library(model.card["config"]["library"])
-    except (KeyError, LibraryError):
-        return lambda posterior: None
-    populations = StellarPopulations(library, model.grid, tolerance=1e-3)
-    return lambda posterior: predict(posterior, populations, library_fwhm=model.library_fwhm)
 
 
 def _check_names(files: list[Path]) -> None:
@@ -159,26 +159,9 @@ def _fit_one(model: Model, spectrum: Spectrum, *, samples: int, seed: int, sigma
 @app.command()
 def demo(out: OutOption = Path("sfhflow-demo")) -> None:
     """Fit a real SDSS spectrum (NGC 3522) with the shipped model."""
-    path = _demo_spectrum()
+    path = example_path("NGC3522")
     typer.echo(f"fitting {path.name}, an SDSS spectrum of the elliptical galaxy NGC 3522\n")
     fit([path], out=out)
-
-
-def _demo_spectrum() -> Path:
-    """Find the spectrum that the ppxf distribution brings, without importing that package."""
-    try:
-        path = Path(str(metadata.distribution("ppxf").locate_file(_DEMO_FILE)))
-    except metadata.PackageNotFoundError as error:
-        raise InputError(
-            'demo: the example spectrum is not installed, expected the "demo" extra; '
-            'run pip install "sfhflow[demo]", or use sfhflow fit on a spectrum of your own'
-        ) from error
-    if not path.exists():
-        raise InputError(
-            f"demo: {path} is missing, expected the example spectrum of ppxf 9.2 or later; "
-            'run pip install --upgrade "sfhflow[demo]"'
-        )
-    return path
 
 
 @app.command()
@@ -247,6 +230,47 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({' '.join(str(error).split())}), expected a place where files can be "
             "made; check --out and its permissions"
         ) from error
+
+
+@app.command()
+def survey(
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders, 'patterns', tables, packed files.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the catalogue; a run found there goes on.")],
+    *,
+    model: ModelOption = "default",
+    samples: SamplesOption = 1000,
+    seed: SeedOption = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Local processes, with Dask.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask cluster, tcp://...")] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Files or rows in a shard.")] = SHARD_SIZE,
+    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write the samples too.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only estimate time and disk, from a sample.")] = False,
+) -> None:
+    """Infer many spectra into one catalogue; interrupt it at any time and run the same command to go on."""
+    options: dict[str, Any] = {
+        "model": model,
+        "n_samples": samples,
+        "shard_size": shard_size,
+        "keep_samples": keep_samples,
+    }
+    if plan:
+        typer.echo(estimate_survey(inputs, **options).text(workers=workers or 1))
+        return
+    summary = run_survey(inputs, out, **options, seed=seed, workers=workers, scheduler=scheduler, progress=True)
+    typer.echo(summary.text)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Address to bind to; the default is this machine alone.")
+    ] = "127.0.0.1",
+    model: ModelOption = "default",
+) -> None:
+    """Open a web page on this machine: drop spectra, see their histories, take the results."""
+    service = Service(load_model(model), version=__version__)
+    serve_page(service, host=host, port=port, announce=typer.echo)
 
 
 @ssp_app.command("list")

@@ -37,6 +37,8 @@ KINDS = {
 }
 """Kinds of columns; a plural is a list in every row."""
 
+# Where Parquet keeps the floating-point numbers of a column.
+_LEAVES = {"float": "{}", "float32": "{}", "floats": "{}.list.element", "floats32": "{}.list.element"}
 # Rows decoded at once when a range is read: bounds the memory whatever the size of the row groups.
 _ROWS_AT_ONCE = 128
 
@@ -88,11 +90,11 @@ def write_table(
     first = next(parts)
     fields = [pa.field(name, KINDS[c.kind], metadata={"unit": c.unit}) for name, c in first.items()]
     schema = pa.schema(fields, metadata=dict(metadata or {}))
-    options = {"use_dictionary": False, "use_byte_stream_split": True} if compact else {}
-    with (
-        whole_file(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", **options) as writer,
-    ):
+    leaves = [_LEAVES[c.kind].format(name) for name, c in first.items() if c.kind in _LEAVES]
+    options: dict[str, Any] = {"use_dictionary": False, "use_byte_stream_split": leaves} if compact else {}
+    # numbers that do not compress are stored as they are, and without a checksum damage to them goes unnoticed
+    options |= {"compression": "zstd", "write_page_checksum": True}
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
         writer.write_table(_table(first, schema))
         for part in parts:
             writer.write_table(_table(part, schema))
@@ -188,15 +190,22 @@ def _to_disk(path: Path) -> None:
 
 
 def _table(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_arrays([_array(column) for column in columns.values()], schema=schema)
+
+
+def _array(column: Column) -> pa.Array:
+    values = column.values
+    if column.kind == "string":
+        # names of files need not be valid text
+        values = [None if text is None else text.encode(errors="replace").decode() for text in values]
     # from_pandas makes NaN a null
-    arrays = [pa.array(c.values, KINDS[c.kind], from_pandas=True) for c in columns.values()]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.array(values, KINDS[column.kind], from_pandas=True)
 
 
 @contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
