@@ -35,7 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[dask,demo,web]" hypothesis mypy pre-commit pytest ruff selenium
+		--editable ".[dask,demo,hdf5,web]" hypothesis mypy pre-commit pytest ruff selenium
 	touch $@
 
 clean:

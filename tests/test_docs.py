@@ -64,7 +64,9 @@ def parse(words: list[str]) -> None:
         return
     while hasattr(command, "commands"):
         context = command.make_context(name, [], resilient_parsing=True)
-        name, command, arguments = command.resolve_command(context, arguments)
+        _, command, rest = command.resolve_command(context, arguments)
+        assert command is not None, f"No such command: {arguments[0]}"
+        name, arguments = arguments[0], rest
     command.make_context(name, list(arguments))
 
 

@@ -82,7 +82,7 @@ def spectra(n: int = 3, *, seed: int = 5) -> list[Spectrum]:
         Spectrum(
             wavelength=GRID.wavelength * 1.05,
             flux=flux.numpy() * 3e-17,
-            ivar=ivar.numpy() / 9e-34,
+            ivar=ivar.numpy().astype(float) / 9e-34,
             redshift=0.05,
             resolution=500.0,
             medium="air",
