@@ -262,7 +262,7 @@ def test_saving_a_loaded_model_again_gives_the_same_files(folder, tmp_path):
 def test_a_saved_model_holds_nothing_that_is_executed_when_read(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
     card = json.loads((folder / "card.json").read_text())
-    assert card["format"] == 1
+    assert card["format"] == 2
     assert load_file(folder / "weights.safetensors")
     assert b"pickle" not in (folder / "weights.safetensors").read_bytes()[:2000]
 

@@ -70,6 +70,7 @@ class PriorConfig(BaseModel):
     sfh: Literal["mixture", "gp", "quantile"] = "mixture"
     max_redshift: float = Prior.max_redshift
     dust_concentration: float = Prior.dust_concentration
+    gap_scatter: float = Prior.gap_scatter
 
 
 class ParametersConfig(BaseModel):
@@ -106,7 +107,10 @@ class Config(BaseModel):
     def simulator(self) -> Simulator:
         """Make the simulator that this configuration describes."""
         family = _FAMILIES[self.prior.sfh]()
-        prior = Prior(family, self.prior.max_redshift, self.prior.dust_concentration, self.parameters.build())
+        choice = self.prior
+        prior = Prior(
+            family, choice.max_redshift, choice.dust_concentration, choice.gap_scatter, self.parameters.build()
+        )
         library = open_library(self.library)
         return Simulator(
             library,

@@ -118,7 +118,7 @@ class ProjectionEncoder(nn.Module):
         n_components: int = 80,
         width: int = 256,
         depth: int = 4,
-        n_context: int = 96,
+        n_context: int = 128,
         error_floor: float = 0.006,
     ) -> None:
         super().__init__()

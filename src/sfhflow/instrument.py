@@ -21,7 +21,15 @@ from torch import Tensor
 from sfhflow.errors import InputError
 from sfhflow.grid import C_KMS, FWHM_PER_SIGMA
 
-__all__ = ["broaden", "calibration_error", "fwhm_to_sigma_kms", "kernel_variance", "legendre", "line_spread"]
+__all__ = [
+    "arm_step",
+    "broaden",
+    "calibration_error",
+    "fwhm_to_sigma_kms",
+    "kernel_variance",
+    "legendre",
+    "line_spread",
+]
 
 
 # Pixels beyond each end; a dispersion of 400 km/s is 6 pixels of 69 km/s.
@@ -142,6 +150,16 @@ def legendre(n_orders: int, n_pixels: int, *, dtype: torch.dtype = torch.float32
     for order in range(2, n_orders + 1):
         rows.append(((2 * order - 1) * x * rows[-1] - (order - 1) * rows[-2]) / order)
     return torch.stack(rows[1 : n_orders + 1])
+
+
+def arm_step(rms: float, n: int, n_pixels: int, generator: torch.Generator) -> Tensor:
+    """Draw factors (n, P) that differ on the two sides of a random pixel, where two arms were joined.
+
+    The logarithm of the ratio is normal with standard deviation `rms`.
+    """
+    edge = torch.rand(n, 1, generator=generator) * n_pixels
+    size = rms * torch.randn(n, 1, generator=generator)
+    return torch.where(torch.arange(n_pixels) < edge, -0.5 * size, 0.5 * size).exp()
 
 
 def calibration_error(amplitude: Tensor, polynomials: Tensor, generator: torch.Generator) -> Tensor:

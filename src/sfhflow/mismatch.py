@@ -44,7 +44,7 @@ class TemplateMismatch:
         Spacing in pixels of the nodes between which the correlated noise is linear.
     """
 
-    amplitude_range: tuple[float, float] = (0.002, 0.012)
+    amplitude_range: tuple[float, float] = (0.002, 0.02)
     node_pixels: int = 4
 
     def on_grid(self, grid: LogGrid) -> Tensor:

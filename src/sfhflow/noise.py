@@ -42,7 +42,7 @@ class NoiseModel:
         Largest fraction of single bad pixels.
     """
 
-    snr_range: tuple[float, float] = (3.0, 400.0)
+    snr_range: tuple[float, float] = (1.0, 400.0)
     shape_amplitude: float = 0.4
     spike_probability: float = 0.02
     spike_factor: float = 5.0

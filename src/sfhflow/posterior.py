@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Architecture", "Model", "Posterior", "load_model", "shipped_models"]
 
-CARD_FORMAT = 1
+CARD_FORMAT = 2
 _FILES = ("card.json", "weights.safetensors")
 # Galaxies sampled at once: bounds the memory whatever the size of the batch.
 _SAMPLES_AT_ONCE = 64_000
@@ -50,10 +50,10 @@ class Architecture:
     n_components: int = 80
     width: int = 256
     depth: int = 4
-    n_context: int = 96
+    n_context: int = 128
     error_floor: float = 0.006
-    transforms: int = 8
-    hidden: tuple[int, ...] = (128, 128)
+    transforms: int = 6
+    hidden: tuple[int, ...] = (64, 64)
     bins: int = 8
 
 

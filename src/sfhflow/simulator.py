@@ -18,7 +18,7 @@ from torch import Tensor
 from sfhflow.dust import DustModel
 from sfhflow.galaxy import StellarPopulations
 from sfhflow.grid import LogGrid
-from sfhflow.instrument import broaden, calibration_error, kernel_variance, legendre, line_spread
+from sfhflow.instrument import arm_step, broaden, calibration_error, kernel_variance, legendre, line_spread
 from sfhflow.lines import EmissionModel, emission_line_mask, line_profiles
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.noise import NoiseModel, add_noise
@@ -55,6 +55,8 @@ class InstrumentModel:
         Rms of the smooth flux-calibration error, log-uniform.
     calibration_orders : int
         Largest Legendre order of that error over the whole grid.
+    arm_step : float
+        Rms of the step in ln flux where the arms of a spectrograph were joined, at a random wavelength.
     """
 
     sigma_range_kms: tuple[float, float] = (45.0, 200.0)
@@ -64,6 +66,7 @@ class InstrumentModel:
     max_shift_kms: float = 100.0
     calibration_range: tuple[float, float] = (0.003, 0.06)
     calibration_orders: int = 8
+    arm_step: float = 0.01
 
 
 class Simulation(NamedTuple):
@@ -131,6 +134,7 @@ class Simulator:
         low, high = self.instrument.calibration_range
         amplitude = low * (high / low) ** torch.rand(n, generator=generator)
         flux = flux * calibration_error(amplitude, self._calibration, generator)
+        flux = flux * arm_step(self.instrument.arm_step, n, self.grid.n_pixels, generator)
         flux = flux / flux.mean(-1, keepdim=True)
         emission, masked = self.emission.sample(n, self._line_profiles, generator)
         flux = flux + emission

@@ -5,9 +5,9 @@ estimate, which up to a constant is
 
 .. math:: L(\phi) = -E_{p(\theta) p(x|\theta)} \log q_\phi(\theta | x)
 
-(Papamakarios & Murray 2016, arXiv:1605.06376).  Every batch is simulated afresh, so there is nothing to
-overfit; a thread simulates the next batch while the network learns from the present one.  Batches, and so the
-whole run, are a function of the seed, also when a run is interrupted and resumed.
+(Papamakarios & Murray 2016, arXiv:1605.06376).  Galaxies are simulated without end while the network learns, and
+each is used for a few steps only (`sfhflow.feed`), so there is little to overfit.  Batches, and so the whole
+run, are a function of the seed, also when a run is interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sfhflow.checkpoint import load_checkpoint, save_checkpoint
-from sfhflow.encoder import principal_components
+from sfhflow.encoder import ProjectionEncoder, principal_components
 from sfhflow.errors import ModelError
+from sfhflow.feed import Batch, Feed
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.posterior import Architecture, Model, Network
 from sfhflow.simulator import Simulator
@@ -52,7 +51,10 @@ class TrainingPlan:
     Attributes
     ----------
     steps, batch_size : int
-        Optimisation steps at most, and galaxies simulated for each.
+        Optimisation steps at most, and galaxies in each.
+    reuse, memory, workers : int
+        Steps for each simulated batch, batches from which a step draws, and processes that simulate (0: a
+        thread of this one does); see `sfhflow.feed.Feed`.
     learning_rate, weight_decay : float
         Of AdamW; the rate rises linearly over `warmup` steps and falls as a cosine to zero at `steps`.
     warmup : int
@@ -74,7 +76,10 @@ class TrainingPlan:
 
     steps: int = 20_000
     batch_size: int = 512
-    learning_rate: float = 1e-3
+    reuse: int = 1
+    memory: int = 1
+    workers: int = 0
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: int = 500
     max_gradient: float = 5.0
@@ -96,6 +101,7 @@ def fit(
     directory: Path | None = None,
     device: str = "cpu",
     progress: bool = False,
+    start: Model | None = None,
 ) -> tuple[Model, list[dict[str, float]]]:
     """Train a model on a simulator.
 
@@ -111,6 +117,9 @@ def fit(
         Where the network is trained; simulations run on the CPU.
     progress : bool
         Show a progress bar.
+    start : Model, optional
+        A model of the same architecture and grid whose weights (with its principal components and scalings) a
+        new run starts from: fine-tuning to another prior, instrument or library takes a fraction of the time.
 
     Returns
     -------
@@ -122,11 +131,25 @@ def fit(
     Raises
     ------
     ModelError
-        If the checkpoint in `directory` is damaged or of another configuration.
+        If the checkpoint in `directory` is damaged or of another configuration, or `start` does not fit.
     """
-    run = _Run(simulator, architecture or Architecture(), plan or TrainingPlan(), directory, device)
+    run = _Run(simulator, architecture or Architecture(), plan or TrainingPlan(), directory, device, start)
     run.loop(show=progress)
     return run.model(), run.history
+
+
+@dataclass
+class _Source:
+    """Simulated training batches by number."""
+
+    simulator: Simulator
+    encoder: ProjectionEncoder
+    seed: int
+    batch_size: int
+
+    def __call__(self, number: int) -> Batch:
+        batch = self.simulator.sample(self.batch_size, seed=stream_seed(self.seed, "train", number))
+        return self.encoder.features(batch.observation), batch.u
 
 
 class _Run:
@@ -139,6 +162,7 @@ class _Run:
         plan: TrainingPlan,
         directory: Path | None,
         device: str,
+        start: Model | None,
     ) -> None:
         torch.manual_seed(plan.seed)
         self.simulator, self.architecture, self.plan = simulator, architecture, plan
@@ -149,7 +173,9 @@ class _Run:
         self.step, self.stale, self.minutes, self.best_loss = 0, 0, 0.0, math.inf
         self.history: list[dict[str, float]] = []
         resumed = self.checkpoint is not None and self.checkpoint.exists()
-        if not resumed:
+        if not resumed and start:
+            self._start_from(start)
+        elif not resumed:
             _initialise(self.network, simulator, plan)
         # a copy on the CPU makes the inputs of the network, also when that trains elsewhere
         self.featurizer = copy.deepcopy(self.network.encoder).eval()
@@ -157,7 +183,7 @@ class _Run:
         self.average = copy.deepcopy(self.network).eval()
         self.best = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+            self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         )
         if resumed:
             self._resume()
@@ -174,8 +200,10 @@ class _Run:
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         bar = tqdm(total=plan.steps, initial=self.step, disable=not show, unit="step", smoothing=0.05)
         started, before, total = time.monotonic(), self.minutes, 0.0
-        for features, u in self._batches():
-            total += self._update(features, u)
+        source = _Source(self.simulator, self.featurizer, plan.seed, plan.batch_size)
+        feed = Feed(source, reuse=plan.reuse, memory=plan.memory, workers=plan.workers)
+        for features, u in feed.batches(self.step, plan.steps, seed=plan.seed):
+            total += self._update(features.to(self.device), u.to(self.device))
             self.step += 1
             bar.update()
             if self.step % plan.validate_every and self.step != plan.steps:
@@ -203,20 +231,6 @@ class _Run:
             card=self._card(),
         )
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features and coordinates of the remaining batches, one being made ahead."""
-        todo = range(self.step, self.plan.steps)
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead = None
-            for step in todo:
-                future = ahead or pool.submit(self._simulate, step)
-                ahead = pool.submit(self._simulate, step + 1) if step + 1 < self.plan.steps else None
-                yield future.result()
-
-    def _simulate(self, step: int) -> tuple[Tensor, Tensor]:
-        batch = self.simulator.sample(self.plan.batch_size, seed=stream_seed(self.plan.seed, "train", step))
-        return self.featurizer.features(batch.observation).to(self.device), batch.u.to(self.device)
-
     def _update(self, features: Tensor, u: Tensor) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * _schedule(self.step, self.plan)
@@ -229,8 +243,7 @@ class _Run:
         # a short memory at first, so that the average leaves the initial weights behind
         decay = min(self.plan.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         return loss.item()
 
     @torch.no_grad()
@@ -253,6 +266,16 @@ class _Run:
         if self.checkpoint:
             state = {k: getattr(self, k) for k in ("step", "stale", "minutes", "best_loss", "history")}
             save_checkpoint(self.checkpoint, self._modules(), self.optimizer, state)
+
+    def _start_from(self, model: Model) -> None:
+        same = {"architecture": self.architecture, "grid": self.simulator.grid}
+        for name, expected in same.items():
+            if (found := getattr(model, name)) != expected:
+                raise ModelError(
+                    f"{model.name}: the model to start from has {name} {found}, expected {expected} as in the "
+                    f"configuration; copy its [{name}]"
+                )
+        self.network.load_state_dict(model.network.state_dict())
 
     def _resume(self) -> None:
         assert self.checkpoint is not None
