@@ -190,7 +190,7 @@ def example(monkeypatch):
                 raise metadata.PackageNotFoundError(name)
             return Distribution()
 
-        monkeypatch.setattr(cli.metadata, "distribution", find)
+        monkeypatch.setattr(metadata, "distribution", find)
 
     return _replace
 
