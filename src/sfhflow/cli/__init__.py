@@ -14,23 +14,26 @@ import typer
 
 from sfhflow import __version__
 from sfhflow.cli import demo, fit, serve, simulate, ssp, survey, train
+from sfhflow.cli.options import examples
+from sfhflow.cli.terminal import complain
 from sfhflow.errors import InputError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="Star formation histories and metallicities of galaxies from their optical spectra.",
+    epilog="sfhflow COMMAND --help explains a command, with examples.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 # in the order in which `sfhflow --help` lists them
-app.command("fit")(fit.fit)
-app.command("demo")(demo.demo)
-app.command("survey")(survey.survey)
-app.command("serve")(serve.serve)
-app.command("simulate")(simulate.simulate)
-app.command("train")(train.train)
+app.command("fit", epilog=examples(*fit.EXAMPLES))(fit.fit)
+app.command("demo", epilog=examples(*demo.EXAMPLES))(demo.demo)
+app.command("survey", epilog=examples(*survey.EXAMPLES))(survey.survey)
+app.command("serve", epilog=examples(*serve.EXAMPLES))(serve.serve)
+app.command("simulate", epilog=examples(*simulate.EXAMPLES))(simulate.simulate)
+app.command("train", epilog=examples(*train.EXAMPLES))(train.train)
 app.add_typer(ssp.app, name="ssp")
 
 
@@ -40,7 +43,7 @@ def main() -> None:
     try:
         app(prog_name="sfhflow")
     except InputError as error:
-        typer.echo(f"sfhflow: {error}", err=True)
+        typer.echo(complain(error), err=True)
         sys.exit(2)
 
 

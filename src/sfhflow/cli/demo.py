@@ -10,7 +10,12 @@ from sfhflow.cli.fit import fit
 from sfhflow.cli.options import OutOption
 from sfhflow.examples import example_path
 
-__all__ = ["demo"]
+__all__ = ["EXAMPLES", "demo"]
+
+EXAMPLES = (
+    "sfhflow demo",
+    "sfhflow demo --out somewhere",
+)
 
 
 def demo(out: OutOption = Path("sfhflow-demo")) -> None:

@@ -12,7 +12,12 @@ from sfhflow.app import serve as serve_page
 from sfhflow.cli.options import ModelOption
 from sfhflow.posterior import load_model
 
-__all__ = ["serve"]
+__all__ = ["EXAMPLES", "serve"]
+
+EXAMPLES = (
+    "sfhflow serve",
+    "sfhflow serve --port 0 --model mymodel",
+)
 
 
 def serve(

@@ -11,7 +11,9 @@ from sfhflow.cli.options import SeedOption, writing
 from sfhflow.config import read_config
 from sfhflow.simulator import save_simulation
 
-__all__ = ["simulate"]
+__all__ = ["EXAMPLES", "simulate"]
+
+EXAMPLES = ("sfhflow simulate configs/default.toml -n 1000 --out mocks.safetensors",)
 
 
 def simulate(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from sfhflow.cli.options import writing
+from sfhflow.cli.options import examples, writing
 from sfhflow.ssp import fastar, open_library, save, shipped_names
 
 __all__ = ["app"]
@@ -16,7 +16,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Build, list and describe libraries of stellar populations.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", epilog=examples("sfhflow ssp list"))
 def list_libraries() -> None:
     """List the libraries that come with the package."""
     for name in shipped_names():
@@ -24,7 +24,7 @@ def list_libraries() -> None:
         typer.echo(f"{name}: {len(library.ages_gyr)} ages x {len(library.metallicities)} [M/H]")
 
 
-@app.command("show")
+@app.command("show", epilog=examples("sfhflow ssp show fastar-kroupa"))
 def show_library(name: Annotated[str, typer.Argument(help="Shipped name, or a path.")]) -> None:
     """Describe a library: its grid, wavelengths, resolution and origin."""
     library = open_library(name)
@@ -37,7 +37,13 @@ def show_library(name: Annotated[str, typer.Argument(help="Shipped name, or a pa
         typer.echo(f"{key:<12} {value}")
 
 
-@app.command("build")
+@app.command(
+    "build",
+    epilog=examples(
+        "sfhflow ssp build --out kroupa.safetensors",
+        "sfhflow ssp build --source path/to/MILES/folder --out miles.safetensors",
+    ),
+)
 def build_library(
     out: Annotated[Path, typer.Option("--out", help="Output file (.safetensors).")],
     source: Annotated[

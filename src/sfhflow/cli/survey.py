@@ -10,7 +10,13 @@ import typer
 from sfhflow.cli.options import ModelOption, SamplesOption, SeedOption
 from sfhflow.survey import SHARD_SIZE, estimate_survey, run_survey
 
-__all__ = ["survey"]
+__all__ = ["EXAMPLES", "survey"]
+
+EXAMPLES = (
+    "sfhflow survey spectra/ --out catalogue",
+    "sfhflow survey 'spectra/*/spec-*.fits' --out catalogue --workers 8",
+    "sfhflow survey galaxies.parquet --out catalogue --plan",
+)
 
 
 def survey(

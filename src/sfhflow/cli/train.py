@@ -14,7 +14,12 @@ from sfhflow.config import read_config
 from sfhflow.errors import InputError
 from sfhflow.train import fit as fit_model
 
-__all__ = ["train"]
+__all__ = ["EXAMPLES", "train"]
+
+EXAMPLES = (
+    "sfhflow train configs/default.toml --out mymodel",
+    "sfhflow train configs/default.toml --out mymodel --device cuda",
+)
 
 
 def train(
