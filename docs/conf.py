@@ -8,6 +8,7 @@ the pages need no network and no script to show them.
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -49,13 +50,24 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 
 autosummary_ignore_module_all = False
+# names of the modules of each package, for the template
+autosummary_context = {
+    "submodules": {
+        f"sfhflow.{folder.name}": [f"sfhflow.{folder.name}.{m.name}" for m in pkgutil.iter_modules([str(folder)])]
+        for folder in Path(sfhflow.__file__).parent.iterdir()
+        if (folder / "__init__.py").exists()
+    }
+}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
-napoleon_use_ivar = True
+# types of parameters are prose ("array of shape (n,)"): nothing to link
+napoleon_use_param = False
 napoleon_use_rtype = False
+napoleon_custom_sections = [("Attributes", "params_style")]
 
 # pages call the command that belongs to this interpreter, on one core
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -138,6 +150,7 @@ def display_math(self: HTML5Translator, node: nodes.math_block) -> None:
 def _mathml(node: nodes.Element, *, as_block: bool) -> str:
     # what the converter does not know
     tex = node.astext().replace(r"\textstyle", "").replace(r"\dots", r"\ldots")
+    tex = re.sub(r"\\(log|det|exp)\s+", r"\\\1\\,", tex)
     try:
         return str(tex2mathml(tex, as_block=as_block))
     except MathError as error:

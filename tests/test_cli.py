@@ -1,6 +1,9 @@
 """The command line: files that parse, one sentence for every mistake, and no file that stops the others."""
 
+import io
 import json
+import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -14,6 +17,7 @@ from safetensors.torch import load_file
 import sfhflow
 import toy
 from sfhflow import cli
+from sfhflow.cli.terminal import complain, judged
 from sfhflow.ssp import load, save
 
 HEADLINE = [*(f"t{10 * k}" for k in range(1, 10)), "mh"]
@@ -190,7 +194,7 @@ def example(monkeypatch):
                 raise metadata.PackageNotFoundError(name)
             return Distribution()
 
-        monkeypatch.setattr(cli.metadata, "distribution", find)
+        monkeypatch.setattr(metadata, "distribution", find)
 
     return _replace
 
@@ -277,6 +281,70 @@ def test_simulations_that_cannot_be_written_are_one_sentence(run, tmp_path):
     assert run("simulate", config, "-n", 5, "--out", tmp_path / "new" / "x.safetensors")[0] == 0
 
 
+# --- output for scripts and for people ----------------------------------------------------------------------
+
+
+def test_json_is_all_there_is_on_standard_output_one_object_a_spectrum(run, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [write_spectrum(tmp_path / "in" / f"n{row}.txt", row) for row in range(2)]
+    broken = tmp_path / "in" / "broken.txt"
+    broken.write_text("# redshift = 0.05, air\n5000 1 what\n")
+    options = ["--json", "--model", model, "--samples", 32]
+    code, out, err = run("fit", files[0], broken, files[1], *options)
+    assert code == 2
+    assert "broken.txt" in err
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["name"] for answer in answers] == ["n0", "n1"]
+    # nothing is written where nobody asked for files
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert run("fit", files[0], *options, "--out", tmp_path / "out")[1].splitlines() == out.splitlines()[:1]
+    written = json.loads((tmp_path / "out" / "n0.json").read_text())
+    assert answers[0] == {"name": "n0", **written}
+
+
+def test_json_with_reports_writes_them_and_still_prints_only_objects(run, model, spectrum, tmp_path):
+    other = write_spectrum(tmp_path / "ngc2.txt", 1)
+    options = ["--json", "--report", "--out", tmp_path / "out", "--model", model, "--samples", 32]
+    code, out, err = run("fit", spectrum, other, *options)
+    assert code == 0, err
+    assert [json.loads(line)["name"] for line in out.splitlines()] == ["ngc1", "ngc2"]
+    assert (tmp_path / "out" / "index.html").exists()
+    assert "index.html" in err
+
+
+@pytest.mark.parametrize("changes", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_only_where_a_terminal_shows_them(changes, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in ({"TERM": "xterm"} | changes).items():
+        monkeypatch.setenv(name, value)
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, terminal)
+    verdicts = [judged("table\nVerdict: good", ok=ok) for ok in (True, False)]
+    plain = [re.sub(r"\x1b\[\d+m", "", verdict) for verdict in verdicts]
+    assert plain == ["table\nVerdict: good"] * 2
+    assert re.sub(r"\x1b\[\d+m", "", complain("bad file")) == "sfhflow: bad file"
+    # good and bad differ where colours are shown, and only there
+    assert (verdicts[0] != verdicts[1]) is not bool(changes)
+    assert ("\x1b[" in complain("bad file")) is not bool(changes)
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, io.StringIO())
+    assert judged("table\nVerdict: good", ok=True) == "table\nVerdict: good"
+
+
+def test_the_shell_completes_commands_and_options(monkeypatch):
+    """As bash asks: the words so far, and the number of the one that is being typed."""
+    script = Path(sys.executable).with_name("sfhflow")
+    if not script.exists():
+        pytest.skip(f"no script at {script}; install the package to run this test")
+    environment = {**os.environ, "_SFHFLOW_COMPLETE": "complete_bash"}
+    for words, expected in (("sfhflow sur", "survey"), ("sfhflow fit --reds", "--redshift")):
+        asked = environment | {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        done = subprocess.run([script], env=asked, capture_output=True, text=True, timeout=120)
+        assert expected in done.stdout.split(), done.stderr
+
+
 # --- ssp ----------------------------------------------------------------------------------------------------
 
 
@@ -307,12 +375,16 @@ def test_the_version_is_that_of_the_package(run):
     assert metadata.version("sfhflow") == sfhflow.__version__
 
 
-@pytest.mark.parametrize("command", ["fit", "demo", "simulate", "train", "ssp"])
-def test_every_command_explains_itself(run, command):
-    assert command in run("--help")[1]
-    code, out, _ = run(command, "--help")
+@pytest.mark.parametrize(
+    "command",
+    ["fit", "demo", "survey", "serve", "simulate", "train", "ssp list", "ssp show", "ssp build"],
+)
+def test_every_command_explains_itself_with_examples(run, command):
+    assert command.split()[0] in run("--help")[1]
+    code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert "Usage: sfhflow" in out
+    assert f"\n    sfhflow {command}" in out.split("Examples:")[1]
 
 
 def test_a_command_without_its_files_is_a_usage_error(run):

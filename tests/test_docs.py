@@ -160,6 +160,14 @@ def test_every_module_has_a_page_in_the_reference():
     assert {f"sfhflow.{name}" for name in modules if not name.startswith("_")} == listed
 
 
+def test_every_command_has_its_help_in_the_reference():
+    text = (DOCS / "reference" / "commands.md").read_text()
+    listed = re.findall(r"^```\{command-help\} ([a-z ]+)$", text, re.MULTILINE)
+    commands = typer.main.get_command(app).commands
+    names = {name for name in commands if not hasattr(commands[name], "commands")}
+    assert sorted(listed) == sorted(names | {f"ssp {name}" for name in commands["ssp"].commands})
+
+
 @pytest.mark.slow
 def test_the_documentation_builds_without_a_warning(tmp_path):
     missing = [name for name in ("sphinx", "furo", "myst_nb") if importlib.util.find_spec(name) is None]

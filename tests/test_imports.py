@@ -17,6 +17,7 @@ MODULES = {
 }
 # one home for each third-party library
 HOMES = {
+    "arviz": "sfhflow.interop",
     "zuko": "sfhflow.flow",
     "matplotlib": "sfhflow.plots",
     "pydantic": "sfhflow.config",

@@ -108,3 +108,19 @@ def test_an_unknown_resolution_is_taken_as_typical(populations):
     unknown = replace(known, spectrum=replace(known.spectrum, resolution=None))
     predictive = predict(unknown, populations, library_fwhm=2.51)
     assert np.all(np.isfinite(predictive.median))
+
+
+def test_beyond_the_data_the_calibration_curve_is_held(populations):
+    """A polynomial of order eight, continued over half of the grid, would reach any number."""
+    wavelength, flux = direct_spectrum(0.0)
+    whole = posterior_of(wavelength, flux)
+    rng = np.random.default_rng(0)
+    short = (wavelength > 5500) & (wavelength < 6000)
+    noisy = flux[short] * (1 + 0.1 * rng.standard_normal(short.sum()))
+    cut = posterior_of(wavelength[short], noisy)
+    with np.errstate(over="raise", invalid="raise"):
+        wide, narrow = (predict(p, populations, library_fwhm=float(np.mean(LIBRARY.fwhm))) for p in (whole, cut))
+    assert np.all(np.isfinite(narrow.median))
+    # as good as the noise and the end of the curve allow, and of the true shape
+    ratio = (narrow.median / wide.median)[wide.wavelength < 5500]
+    assert ratio.max() / ratio.min() == pytest.approx(1.0, abs=0.02)

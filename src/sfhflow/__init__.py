@@ -15,21 +15,57 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sfhflow.interop import (
+        bagpipes_continuity,
+        prospector_continuity,
+        sfh_table,
+        sfh_tuples,
+        ssp_weights,
+        to_inference_data,
+        to_table,
+    )
     from sfhflow.posterior import Model, Posterior, load_model
-    from sfhflow.readers import read_spectra, read_spectrum
+    from sfhflow.readers import deredden, from_arrays, from_specutils, read_spectra, read_spectrum
     from sfhflow.spectrum import Spectrum
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "Posterior", "Spectrum", "load_model", "read_spectra", "read_spectrum"]
+__all__ = [
+    "Model",
+    "Posterior",
+    "Spectrum",
+    "bagpipes_continuity",
+    "deredden",
+    "from_arrays",
+    "from_specutils",
+    "load_model",
+    "prospector_continuity",
+    "read_spectra",
+    "read_spectrum",
+    "sfh_table",
+    "sfh_tuples",
+    "ssp_weights",
+    "to_inference_data",
+    "to_table",
+]
 
 _HOME = {
     "Model": "posterior",
     "Posterior": "posterior",
     "Spectrum": "spectrum",
+    "bagpipes_continuity": "interop",
+    "deredden": "readers",
+    "from_arrays": "readers",
+    "from_specutils": "readers",
     "load_model": "posterior",
+    "prospector_continuity": "interop",
     "read_spectra": "readers",
     "read_spectrum": "readers",
+    "sfh_table": "interop",
+    "sfh_tuples": "interop",
+    "ssp_weights": "interop",
+    "to_inference_data": "interop",
+    "to_table": "interop",
 }
 
 

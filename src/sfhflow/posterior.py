@@ -25,6 +25,7 @@ from sfhflow.encoder import ProjectionEncoder
 from sfhflow.errors import InputError, ModelError
 from sfhflow.flow import ConditionalFlow
 from sfhflow.grid import LogGrid
+from sfhflow.notebook import summary_html
 from sfhflow.observation import Observation, observe
 from sfhflow.parameters import FRACTIONS, Bounded, GalaxyParameters, ParameterMap
 from sfhflow.spectrum import Spectrum
@@ -39,6 +40,8 @@ CARD_FORMAT = 2
 _FILES = ("card.json", "weights.safetensors")
 # Galaxies sampled at once: bounds the memory whatever the size of the batch.
 _SAMPLES_AT_ONCE = 64_000
+# times that no spectrum says much about, left out of short tables
+_ENDS = ("t0", "t95", "t99", "t100")
 _HEADLINE = tuple(f"t{round(100 * f)}" for f in FRACTIONS if 0.0 < f <= 0.9)
 QUANTILES = {"median": 0.5, "p16": 0.16, "p84": 0.84, "p2_5": 0.025, "p97_5": 0.975}
 
@@ -181,6 +184,15 @@ class Posterior:
             values = np.quantile(samples, list(QUANTILES.values()))
             result[name] = {**dict(zip(QUANTILES, map(float, values), strict=True)), "unit": unit}
         return result
+
+    def _repr_html_(self) -> str:
+        """Verdict, table and history, for notebooks."""
+        title = (
+            f"{self.spectrum.name}: z = {self.spectrum.redshift:.4f}, {len(self)} samples of model {self.model}"
+        )
+        shown = {name: values for name, values in self.intervals().items() if name not in _ENDS}
+        verdict = (self.verdict.ok, self.verdict.text)
+        return summary_html(title, verdict, shown, self.times, self.age_of_universe)
 
 
 class Model:

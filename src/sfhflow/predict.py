@@ -124,11 +124,22 @@ def _broadened(flux: Tensor, posterior: Posterior, populations: StellarPopulatio
 def _calibrated(
     predicted: NDArray[np.float64], flux: NDArray[np.float64], ivar: NDArray[np.float64], orders: int
 ) -> NDArray[np.float64]:
-    """Predictions (S, P) times the smooth curve that brings each closest to the data."""
+    """Predictions (S, P) times the smooth curve that brings each closest to the data.
+
+    Beyond the first and the last pixel with data, where nothing holds a polynomial, the curve is constant.
+    """
     use = (ivar > 0) & (flux > 0)
-    curves = np.vstack([np.ones(len(flux)), legendre(orders, len(flux), dtype=torch.float64).numpy()])
+    curves = _polynomials(use, orders)
     # errors of the logarithm, with a floor of a per cent so that no few pixels decide
     weight = 1 / np.hypot(1 / (flux[use] * np.sqrt(ivar[use])), 0.01)
     log_ratio = np.log(flux[use] / predicted[:, use])
     coefficients = np.linalg.lstsq((curves[:, use] * weight).T, (log_ratio * weight).T, rcond=None)[0]
     return predicted * np.exp(coefficients.T @ curves)
+
+
+def _polynomials(use: NDArray[np.bool_], orders: int) -> NDArray[np.float64]:
+    """Legendre polynomials (orders + 1, P) over the range of the used pixels, constant beyond."""
+    first, last = np.flatnonzero(use)[[0, -1]]
+    length = int(last - first) + 1
+    inside = np.vstack([np.ones(length), legendre(orders, length, dtype=torch.float64).numpy()])
+    return inside[:, np.clip(np.arange(len(use)) - first, 0, length - 1)]

@@ -25,6 +25,7 @@ from sfhflow.posterior import QUANTILES, Posterior
 __all__ = [
     "file_stem",
     "intervals",
+    "json_line",
     "summary_dict",
     "table_rows",
     "text_table",
@@ -71,6 +72,12 @@ def intervals(posterior: Posterior) -> dict[str, dict[str, float | str | None]]:
     """Quantiles and unit of every inferred and derived quantity, by name; None where undefined."""
     columns = all_columns(posterior)
     return {name: {**_quantiles(samples), "unit": unit} for name, (samples, unit) in columns.items()}
+
+
+def json_line(posterior: Posterior, *, version: str | None = None) -> str:
+    """Return `summary_dict`, preceded by the ``name`` of the spectrum, as one line of JSON."""
+    summary = {"name": posterior.spectrum.name, **summary_dict(posterior, version=_version(version))}
+    return json.dumps(summary, allow_nan=False, ensure_ascii=False)
 
 
 def write_json(posterior: Posterior, path: str | os.PathLike[str], *, version: str) -> None:
@@ -170,7 +177,7 @@ def write_outputs(
     ConfigError
         If the files cannot be written.
     """
-    version = metadata.version("sfhflow") if version is None else version
+    version = _version(version)
     name = file_stem(posterior)
     summary, samples, figure = (Path(directory) / f"{name}.{kind}" for kind in ("json", "parquet", "png"))
     write_json(posterior, summary, version=version)
@@ -178,6 +185,10 @@ def write_outputs(
     with whole_file(figure) as temporary:
         summary_figure(posterior, predictive).savefig(temporary, format="png")
     return [summary, samples, figure]
+
+
+def _version(version: str | None) -> str:
+    return metadata.version("sfhflow") if version is None else version
 
 
 def _quantiles(samples: NDArray[np.float64]) -> dict[str, float | None]:
