@@ -27,9 +27,10 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt furo myst-nb sphinx
 	$(BIN)/python -m sphinx -W -q docs docs/_build
 
-# train the shipped model again (about an hour on two cores; interrupt and repeat to resume)
+# train the shipped model again in two stages (80 minutes on two cores; interrupt and repeat to resume)
 model: $(VENV)/.installed
-	$(BIN)/sfhflow train configs/default.toml --out runs/default
+	$(BIN)/sfhflow train configs/smooth.toml --out runs/smooth
+	$(BIN)/sfhflow train configs/default.toml --start runs/smooth --out runs/default
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

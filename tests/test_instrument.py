@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sfhflow.errors import InputError
 from sfhflow.grid import C_KMS, LogGrid
 from sfhflow.instrument import (
+    arm_step,
     broaden,
     calibration_error,
     fwhm_to_sigma_kms,
@@ -158,3 +159,19 @@ def test_the_rms_of_calibration_errors_is_their_amplitude(orders):
     assert rms.tolist() == pytest.approx([0.003, 0.06], rel=0.04)
     # the level of the flux means nothing: only its shape is wrong
     assert abs(float(error.mean())) < 1e-3
+
+
+def test_two_arms_differ_by_one_step_of_the_stated_rms():
+    n, n_pixels = 4000, 50
+    log_factor = arm_step(0.02, n, n_pixels, torch.Generator().manual_seed(0)).log()
+    jumps = log_factor.diff(dim=-1)
+    assert int((jumps.abs() > 1e-6).sum(-1).max()) == 1
+    # the join lies between two of the pixels for 49 galaxies in 50, anywhere with the same probability
+    size = jumps.sum(-1)
+    joined = size.abs() > 1e-6
+    assert float(joined.float().mean()) == pytest.approx(0.98, abs=0.02)
+    assert float(size[joined].std()) == pytest.approx(0.02, rel=0.05)
+    place = jumps.abs().argmax(-1)[joined].double()
+    assert float(place.mean()) == pytest.approx((n_pixels - 2) / 2, abs=4 * n_pixels / (12 * n) ** 0.5)
+    # neither arm is preferred
+    torch.testing.assert_close(log_factor[joined, 0], -log_factor[joined, -1])

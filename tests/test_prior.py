@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sfhflow.cosmology import age_of_universe, redshift_at_age
+from sfhflow.parameters import MIN_GAP
 from sfhflow.prior import Prior
 
 N = 8000
@@ -57,7 +58,7 @@ def test_formation_times_rise_strictly_within_the_age(sample):
     galaxy, age = sample
     assert galaxy.times.dtype == torch.float64
     edges = torch.cat([torch.zeros(N, 1), galaxy.times, age[:, None]], dim=-1)
-    assert float((edges.diff(dim=-1) / age[:, None]).min()) > 0.99e-4
+    assert float((edges.diff(dim=-1) / age[:, None]).min()) > 0.99 * MIN_GAP
 
 
 def test_all_formation_epochs_occur(sample):
@@ -83,3 +84,20 @@ def test_a_seed_decides_the_galaxies():
     assert all(torch.equal(a, b) for a, b in zip(first[0], same[0], strict=True))
     assert not torch.equal(first[0].times, other[0].times)
     assert not torch.equal(first[0].metallicity, other[0].metallicity)
+
+
+def test_gaps_between_formation_times_scatter_about_those_of_the_family():
+    smooth, age = Prior(gap_scatter=0.0).sample(N, torch.Generator().manual_seed(0))
+    rough, _ = Prior(gap_scatter=0.2).sample(N, torch.Generator().manual_seed(0))
+
+    def log_gaps(galaxy):
+        edges = torch.cat([torch.zeros(N, 1), galaxy.times, age[:, None]], dim=-1)
+        return ((edges.diff(dim=-1) / age[:, None]) - MIN_GAP).log()
+
+    change = log_gaps(rough) - log_gaps(smooth)
+    # all but the common factor that keeps the sum of the gaps
+    change = change - change.mean(-1, keepdim=True)
+    expected = 0.2 * (1 - 1 / change.shape[-1]) ** 0.5
+    assert float(change.std()) == pytest.approx(expected, rel=0.02)
+    assert float(change.mean(0).abs().max()) < 5 * 0.2 / N**0.5
+    assert torch.equal(rough.metallicity, smooth.metallicity)

@@ -14,9 +14,13 @@ from sfhflow.simulator import Simulator
 from sfhflow.train import fit, stream_seed
 
 
-def train(directory=None, *, simulator=None, architecture=toy.ARCHITECTURE, **changes):
+def train(directory=None, *, simulator=None, architecture=toy.ARCHITECTURE, start=None, **changes):
     return fit(
-        simulator or toy.simulator(), architecture=architecture, plan=toy.plan(**changes), directory=directory
+        simulator or toy.simulator(),
+        architecture=architecture,
+        plan=toy.plan(**changes),
+        directory=directory,
+        start=start,
     )
 
 
@@ -185,6 +189,27 @@ def test_streams_of_random_numbers_never_meet():
         assert (ends[order][:-1] < starts[order][1:]).all()
 
 
+def test_reusing_simulations_in_other_processes_changes_nothing_but_the_time(tmp_path):
+    here, history = train(reuse=2, memory=3)
+    elsewhere, other = train(reuse=2, memory=3, workers=1)
+    assert_same(here, elsewhere)
+    assert without_clock(history) == without_clock(other)
+
+
+def test_fine_tuning_starts_from_the_weights_of_the_model(uninterrupted):
+    model, _ = uninterrupted
+    still, history = train(start=model, steps=1, validate_every=1, learning_rate=0.0, weight_decay=0.0, seed=3)
+    assert all(torch.equal(weights(still)[key], weights(model)[key]) for key in weights(model))
+    tuned, later = train(start=model, steps=40, validate_every=40, seed=3)
+    assert later[-1]["validation"] < history[-1]["validation"]
+    assert torch.equal(weights(tuned)["encoder.components"], weights(model)["encoder.components"])
+
+
+def test_a_model_of_another_shape_is_no_start(uninterrupted):
+    with pytest.raises(ModelError, match=r"has architecture .*n_components=8.*expected .*n_components=9"):
+        train(start=uninterrupted[0], architecture=replace(toy.ARCHITECTURE, n_components=9))
+
+
 @pytest.mark.slow
 def test_a_model_trained_in_half_a_minute_is_calibrated_and_better_than_the_prior():
     architecture = replace(
@@ -192,11 +217,11 @@ def test_a_model_trained_in_half_a_minute_is_calibrated_and_better_than_the_prio
     )
     model, history = train(
         architecture=architecture,
-        steps=1200,
+        steps=2400,
         batch_size=128,
         warmup=50,
-        learning_rate=5e-3,
-        average=0.98,
+        learning_rate=3e-3,
+        average=0.99,
         n_components_sample=4096,
         n_scaling=4096,
         n_validation=1024,

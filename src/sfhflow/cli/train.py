@@ -12,6 +12,7 @@ import typer
 from sfhflow.cli.options import writing
 from sfhflow.config import read_config
 from sfhflow.errors import InputError
+from sfhflow.posterior import load_model
 from sfhflow.train import fit as fit_model
 
 __all__ = ["EXAMPLES", "train"]
@@ -19,6 +20,7 @@ __all__ = ["EXAMPLES", "train"]
 EXAMPLES = (
     "sfhflow train configs/default.toml --out mymodel",
     "sfhflow train configs/default.toml --out mymodel --device cuda",
+    "sfhflow train myprior.toml --start default --out mymodel",
 )
 
 
@@ -26,6 +28,7 @@ def train(
     config: Annotated[Path, typer.Argument(help="Configuration file (TOML).")],
     out: Annotated[Path, typer.Option("--out", help="Model folder; a run found there is resumed.")],
     device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
+    start: Annotated[str | None, typer.Option(help="Shipped model or model folder to fine-tune.")] = None,
 ) -> None:
     """Train a model; interrupt it at any time and run the same command to go on."""
     settings = read_config(config)
@@ -39,6 +42,7 @@ def train(
         directory=out,
         device=device,
         progress=True,
+        start=load_model(start) if start else None,
     )
     model.card |= {
         "name": settings.name,
