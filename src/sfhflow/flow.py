@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +101,7 @@ class ConditionalFlow(nn.Module):
         Tensor of shape (N, S, n_features)
         """
         z = noise.expand(len(context), -1, -1)
-        for coupling in reversed(self.couplings):
+        for coupling in reversed(cast(list[Coupling], list(self.couplings))):
             z = coupling.inverse(z, context[:, None])
         return self.whitening.inverse(z, context) * self.scale + self.location
 
@@ -177,7 +178,7 @@ class Coupling(nn.Module):
     def _start_near_identity(self) -> None:
         last = self.context_sizes[-1]
         with torch.no_grad():
-            self.layers[-1].weight *= 0.1
+            cast(nn.Linear, self.layers[-1]).weight.mul_(0.1)
             self.context.weight[-last:] *= 0.1
             self.context.bias[-last:] = 0.0
 
