@@ -24,7 +24,6 @@ types: $(VENV)/.installed
 
 # the documentation, its tutorials executed, in docs/_build
 docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt furo myst-nb sphinx
 	$(BIN)/python -m sphinx -W -q docs docs/_build
 
 # train the shipped model again (about an hour on two cores; interrupt and repeat to resume)
@@ -35,7 +34,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[dask,demo,hdf5,web]" hypothesis mypy pre-commit pytest ruff selenium
+		--editable ".[arviz,dask,demo,hdf5,web]" furo hypothesis mypy myst-nb pre-commit pytest ruff selenium sphinx
 	touch $@
 
 clean:
