@@ -24,7 +24,6 @@ types: $(VENV)/.installed
 
 # the documentation, its tutorials executed, in docs/_build
 docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt furo myst-nb sphinx
 	$(BIN)/python -m sphinx -W -q docs docs/_build
 
 # train the shipped model again in two stages (80 minutes on two cores; interrupt and repeat to resume)
@@ -36,7 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[dask,demo,hdf5,web]" hypothesis mypy pre-commit pytest ruff selenium
+		--editable ".[arviz,dask,demo,hdf5,web]" furo hypothesis mypy myst-nb pre-commit pytest ruff selenium sphinx
 	touch $@
 
 clean:
