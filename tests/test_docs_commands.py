@@ -75,7 +75,7 @@ def make(name, words, model):
     if name in ("--model", "--out") or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    if name == "mymodel":
+    if name in ("mymodel", "smooth"):
         path.symlink_to(model)
     elif name == "path/to/MILES/folder":
         write_miles(path)
