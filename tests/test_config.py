@@ -60,6 +60,7 @@ def test_an_empty_file_is_the_default_of_every_part(write):
         assert getattr(config, name) == kind()
     assert config.prior.max_redshift == Prior().max_redshift
     assert config.prior.dust_concentration == Prior().dust_concentration
+    assert config.prior.gap_scatter == Prior().gap_scatter
     assert config.parameters.build() == ParameterMap()
 
 
@@ -80,7 +81,7 @@ def test_every_table_reaches_the_simulator_and_the_training(write, tmp_path):
             name = "mine"
             library = "{(tmp_path / "toy.safetensors").as_posix()}"
             licence = "CC0"
-            prior = {{ sfh = "quantile", max_redshift = 0.07, dust_concentration = 5 }}
+            prior = {{ sfh = "quantile", max_redshift = 0.07, dust_concentration = 5, gap_scatter = 0.1 }}
             [parameters]
             metallicity = [-2.0, 0.2]
             a_v = [0.0, 1.5]
@@ -113,6 +114,7 @@ def test_every_table_reaches_the_simulator_and_the_training(write, tmp_path):
         QuantileSFH(),
         0.07,
         5.0,
+        0.1,
         ParameterMap(Bounded(-2.0, 0.2), Bounded(0.0, 1.5), Bounded(50.0, 300.0, log=True)),
     )
     assert made.noise == NoiseModel(snr_range=(11.0, 12.0))

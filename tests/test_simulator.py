@@ -55,7 +55,7 @@ def ideal(library, *, sigma=(30.0, 400.0), instrument=None):
     return Simulator(
         library,
         prior=Prior(QuantileSFH(), parameters=ParameterMap(sigma_kms=Bounded(*sigma, log=True))),
-        instrument=instrument or InstrumentModel(max_shift_kms=0.0, calibration_range=NO_ERROR),
+        instrument=instrument or InstrumentModel(max_shift_kms=0.0, calibration_range=NO_ERROR, arm_step=0.0),
         mismatch=TemplateMismatch(amplitude_range=NO_ERROR),
         emission=EmissionModel(probability=0.0),
         dust=DustModel(law="calzetti", slope_range=(0.0, 0.0)),
@@ -72,6 +72,7 @@ def one_resolution(sigma_kms):
         resolution_error=0.0,
         max_shift_kms=0.0,
         calibration_range=NO_ERROR,
+        arm_step=0.0,
     )
 
 
@@ -214,7 +215,7 @@ def test_an_ideal_spectrum_is_the_dusty_sum_of_ssps_that_its_parameters_say(libr
 
 
 def test_a_redshift_error_moves_all_lines_together(library):
-    instrument = InstrumentModel(max_shift_kms=100.0, calibration_range=NO_ERROR)
+    instrument = InstrumentModel(max_shift_kms=100.0, calibration_range=NO_ERROR, arm_step=0.0)
     moved, still = (
         ideal(library, instrument=i, sigma=(100.0, 200.0)).sample(30, seed=8) for i in (instrument, None)
     )

@@ -102,6 +102,8 @@ def model(*, seed: int = 0) -> Model:
     encoder.set_components(*principal_components(sample.noiseless, ARCHITECTURE.n_components))
     encoder.standardise(encoder.features(sample.observation))
     network.flow.standardise(sample.u)
+    # a new flow hardly looks at the spectrum
+    torch.nn.init.normal_(network.flow.whitening.network.weight, std=0.1)
     return Model(
         network,
         architecture=ARCHITECTURE,
