@@ -103,14 +103,16 @@ class Config(BaseModel):
     architecture: Architecture = Architecture()
     plan: TrainingPlan = TrainingPlan()
 
+    def galaxies(self) -> Prior:
+        """Make the prior that this configuration describes."""
+        family = _FAMILIES[self.prior.sfh]()
+        return Prior(family, self.prior.max_redshift, self.prior.dust_concentration, self.parameters.build())
+
     def simulator(self) -> Simulator:
         """Make the simulator that this configuration describes."""
-        family = _FAMILIES[self.prior.sfh]()
-        prior = Prior(family, self.prior.max_redshift, self.prior.dust_concentration, self.parameters.build())
-        library = open_library(self.library)
         return Simulator(
-            library,
-            prior,
+            open_library(self.library),
+            self.galaxies(),
             self.noise,
             self.instrument,
             self.mismatch,
