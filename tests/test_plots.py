@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+import toy
 from sfhflow import plots
 from sfhflow.cosmology import age_of_universe
-from sfhflow.errors import InputError
+from sfhflow.errors import InputError, ModelError
 from sfhflow.parameters import FRACTIONS
+from sfhflow.parquet import Column, write_table
 from sfhflow.plots.style import GREEN, RED
 from sfhflow.posterior import Posterior
+from sfhflow.prior import Prior
+from sfhflow.prior_samples import prior_of, prior_samples
+from sfhflow.sfh import QuantileSFH
 from sfhflow.spectrum import Spectrum
 from sfhflow.verdict import REASONS, Verdict
 
@@ -228,3 +233,73 @@ def test_drawing_leaves_the_global_settings_alone(posterior):
     before = dict(mpl.rcParams)
     plots.summary_figure(posterior)
     assert dict(mpl.rcParams) == before
+
+
+# --- prior, ranks and populations ---------------------------------------------------------------------------
+
+
+def test_the_prior_beside_the_posterior_has_the_same_area_and_holds_its_own_samples(posterior):
+    prior = prior_samples(posterior, Prior(QuantileSFH()), n_samples=4000)
+    ax = plots.histograms(posterior, ["mh"], prior=prior)[0]
+    filled, outline = (patch.get_xy() for patch in ax.patches if patch.get_label() in ("posterior", "prior"))
+    areas = [0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) for x, y in (filled.T, outline.T)]
+    assert areas[1] == pytest.approx(areas[0], rel=0.02)
+    # [M/H] is uniform between its bounds, far beyond the posterior
+    assert ax.get_xlim()[0] < Prior().parameters.metallicity.low + 0.1
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"posterior", "prior"}
+    assert np.all(prior.times <= posterior.age_of_universe * (1 + 1e-9))
+
+
+def test_the_prior_of_a_model_is_in_its_card():
+    model = toy.model()
+    with pytest.raises(ModelError, match=r"does not tell the prior.*expected"):
+        prior_of(model)
+    model.card["config"] = {"name": "x", "library": "fastar-kroupa", "prior": {"sfh": "gp", "max_redshift": 0.2}}
+    assert prior_of(model).max_redshift == 0.2
+
+
+def test_ranks_are_counted_and_the_band_holds_flat_ones():
+    values = (np.arange(1200) + 0.5) / 1200
+    ax = plots.ranks(values, label="t50")
+    assert {round(y) for y in ax.patches[-1].get_xy()[:, 1]} == {0, 100}
+    band = ax.patches[0].get_bbox()
+    assert (band.y0 + band.y1) / 2 == pytest.approx(100)
+    assert band.height / 2 == pytest.approx(1.96 * np.sqrt(1200 * (1 / 12) * (11 / 12)))
+
+
+def catalogue(n):
+    rng = np.random.default_rng(0)
+    sigma = rng.uniform(80, 300, n)
+    age = 2 + 0.03 * sigma + rng.normal(0, 0.3, n)
+    columns = {"sigma_median": sigma, "age_mw_median": age, "verdict_ok": np.arange(n) % 4 != 0}
+    columns["age_mw_median"] = np.where(columns["verdict_ok"], age, 0.0)
+    return columns | {"age_mw_p16": columns["age_mw_median"] - 0.3, "age_mw_p84": columns["age_mw_median"] + 0.3}
+
+
+@pytest.mark.parametrize("n", [100, 4000])
+def test_the_running_median_of_a_population_finds_the_relation(n):
+    (ax,) = plots.population(catalogue(n), "sigma", ["age_mw"])
+    x, y = line(ax, "running median")
+    # the medians of x and y of a bin need not be those of one galaxy
+    np.testing.assert_allclose(y, 2 + 0.03 * x, atol=0.5)
+    assert ax.get_xlabel() == plots.LABELS["sigma"]
+    (everything,) = plots.population(catalogue(n), "sigma", ["age_mw"], trusted=False)
+    assert len(line(everything, "galaxies")[0] if n > 150 else everything.containers[0][0].get_xdata()) == n
+
+
+def test_a_population_is_read_from_the_files_of_a_survey(tmp_path):
+    columns = catalogue(200)
+    for part in (slice(0, 120), slice(120, 200)):
+        kinds = {"verdict_ok": "bool"}
+        table = {name: Column(list(v[part]), kind=kinds.get(name, "float")) for name, v in columns.items()}
+        write_table(tmp_path / "results" / f"shard-{part.start:05d}.parquet", table)
+    (here,), (there,) = (plots.population(source, "sigma", ["age_mw"]) for source in (columns, tmp_path))
+    np.testing.assert_allclose(line(there, "running median"), line(here, "running median"))
+    for wrong, message in ((("mass",), "no column 'mass'.*age_mw, sigma"), (("sigma", ["mh"]), "no column 'mh'")):
+        with pytest.raises(InputError, match=message):
+            plots.population(tmp_path, *wrong)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no Parquet files"):
+        plots.population(tmp_path / "empty", "sigma")
+    with pytest.raises(InputError, match="no galaxy with a good verdict"):
+        plots.population({**columns, "verdict_ok": [False] * 200}, "sigma", ["age_mw"])

@@ -104,17 +104,19 @@ class Config(BaseModel):
     architecture: Architecture = Architecture()
     plan: TrainingPlan = TrainingPlan()
 
-    def simulator(self) -> Simulator:
-        """Make the simulator that this configuration describes."""
+    def galaxies(self) -> Prior:
+        """Make the prior that this configuration describes."""
         family = _FAMILIES[self.prior.sfh]()
         choice = self.prior
-        prior = Prior(
+        return Prior(
             family, choice.max_redshift, choice.dust_concentration, choice.gap_scatter, self.parameters.build()
         )
-        library = open_library(self.library)
+
+    def simulator(self) -> Simulator:
+        """Make the simulator that this configuration describes."""
         return Simulator(
-            library,
-            prior,
+            open_library(self.library),
+            self.galaxies(),
             self.noise,
             self.instrument,
             self.mismatch,

@@ -1,13 +1,14 @@
-"""Figures: the data with the fit, the history, single quantities, calibration, and one page of all.
+"""Figures: data with the fit, the history, single quantities, calibration, many galaxies, and one page of all.
 
 Every function draws into the `Axes` it is given, or into a new figure of one journal column (88 mm), and returns
 the `Axes`; its figure is ``ax.figure``.  No state of pyplot is touched, so figures can be made in threads and
 servers.
 """
 
-from sfhflow.plots.calibration import coverage
+from sfhflow.plots.calibration import coverage, ranks
 from sfhflow.plots.histories import mass_assembly, star_formation_rate
 from sfhflow.plots.page import summary_figure
+from sfhflow.plots.population import population
 from sfhflow.plots.quantities import LABELS, corner, histograms
 from sfhflow.plots.spectra import Predictive, residuals, spectrum
 
@@ -18,6 +19,8 @@ __all__ = [
     "coverage",
     "histograms",
     "mass_assembly",
+    "population",
+    "ranks",
     "residuals",
     "spectrum",
     "star_formation_rate",

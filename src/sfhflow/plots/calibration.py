@@ -24,7 +24,7 @@ from sfhflow.plots.style import (
     legend,
 )
 
-__all__ = ["coverage"]
+__all__ = ["coverage", "ranks"]
 
 _STYLES = [(color, line) for line in ("-", ":", "-.") for color in (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)]
 
@@ -65,3 +65,32 @@ def coverage(
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     legend(ax, loc="upper left", ncols=2 if len(curves) > 6 else 1)
     return finish(ax, "credible level", "fraction of truths inside")
+
+
+def ranks(
+    values: ArrayLike, *, label: str = "", n_bins: int = 12, color: str = BLUE, ax: Axes | None = None
+) -> Axes:
+    """Draw the histogram of the ranks of the truth among posterior samples: flat if calibrated.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+        Ranks of one quantity in [0, 1], from `sfhflow.diagnostics.ranks`.
+    label : str
+        Name of the quantity, for the axis.
+    n_bins : int
+        Bins of the histogram.
+    color : str
+        Colour of the histogram.
+    ax : Axes, optional
+        Where to draw.  The grey band holds 95 % of the bins of calibrated ranks (binomial, normal approximation).
+    """
+    ax = axes_or_new(ax, height=1.6)
+    found = np.asarray(values, dtype=float)
+    expected = len(found) / n_bins
+    half = 1.96 * np.sqrt(expected * (1 - 1 / n_bins))
+    ax.axhspan(expected - half, expected + half, color=GREY, alpha=0.4, lw=0, label="calibrated (95 %)")
+    ax.hist(found, bins=n_bins, range=(0, 1), histtype="step", color=color, lw=1.2)
+    name = LABELS.get(label, label).partition(" [")[0]
+    ax.set(xlim=(0, 1), ylim=(0, None))
+    return finish(ax, f"rank of {name}" if name else "rank of the truth", "galaxies")

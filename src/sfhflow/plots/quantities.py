@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sfhflow.derived import all_columns
 from sfhflow.errors import InputError
-from sfhflow.plots.style import BLUE, COLUMN_INCHES, GREY, LABEL_POINTS, SKY, finish, new_figure
+from sfhflow.plots.style import BLACK, BLUE, COLUMN_INCHES, GREY, LABEL_POINTS, SKY, finish, legend, new_figure
 from sfhflow.posterior import Posterior
 
 __all__ = ["LABELS", "corner", "histograms"]
@@ -40,6 +40,8 @@ def histograms(
     posterior: Posterior,
     names: Sequence[str] = ("t50", "t90", "mh", "a_v"),
     axes: Iterable[Axes] | None = None,
+    *,
+    prior: Posterior | None = None,
 ) -> list[Axes]:
     """Draw the distribution of single quantities, with the median and the 68 % interval written above.
 
@@ -51,6 +53,8 @@ def histograms(
         Inferred or derived quantities.
     axes : iterable of Axes, optional
         Where to draw, one for each name.
+    prior : Posterior, optional
+        Samples of the prior, from `sfhflow.prior_samples.prior_samples`: drawn as an outline of the same area.
 
     Raises
     ------
@@ -61,7 +65,11 @@ def histograms(
     if axes is None:
         figure = new_figure(max(1.0, len(names) / 2) * COLUMN_INCHES, 1.5)
         axes = np.atleast_1d(figure.subplots(1, len(names)))
-    return [_histogram(ax, name, samples[name]) for ax, name in zip(axes, names, strict=True)]
+    before = {} if prior is None else _samples(prior, names)
+    axes = [_histogram(ax, name, samples[name], before.get(name)) for ax, name in zip(axes, names, strict=True)]
+    if prior is not None:
+        legend(axes[0])
+    return axes
 
 
 def corner(
@@ -142,10 +150,14 @@ def _range(values: Array) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _histogram(ax: Axes, name: str, values: Array) -> Axes:
+def _histogram(ax: Axes, name: str, values: Array, prior: Array | None = None) -> Axes:
     values = values[np.isfinite(values)]
-    limits = _range(values)
-    ax.hist(values, bins=30, range=limits, histtype="stepfilled", color=SKY, alpha=0.5)
+    prior = np.empty(0) if prior is None else prior[np.isfinite(prior)]
+    limits = _range(np.concatenate([values, prior]))
+    ax.hist(values, bins=30, range=limits, histtype="stepfilled", color=SKY, alpha=0.5, label="posterior")
+    if len(prior):
+        weights = np.full(len(prior), len(values) / len(prior))
+        ax.hist(prior, bins=30, range=limits, histtype="step", color=BLACK, lw=0.9, weights=weights, label="prior")
     if len(values):
         low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
         ax.axvspan(low, high, color=BLUE, alpha=0.15, lw=0)
