@@ -61,11 +61,12 @@ def headline(times: torch.Tensor, metallicity: torch.Tensor, age: torch.Tensor) 
 def evaluate(model: Model, batches: list[Simulation]) -> dict[str, object]:
     """Coverage, R2, width and log-probability over batches of one bin."""
     samples, truth, log_prob = [], [], []
-    for batch in batches:
+    # galaxies inferred with one seed share their noise, and so the error of their quantiles
+    for seed, batch in enumerate(batches):
         age = batch.observation.age_of_universe
         log_prob.append(model.log_prob(batch.u, batch.observation))
         truth.append(headline(batch.galaxy.times, batch.galaxy.metallicity, age.double()))
-        for row, galaxy in enumerate(model.sample(batch.observation, n_samples=N_SAMPLES, seed=0)):
+        for row, galaxy in enumerate(model.sample(batch.observation, n_samples=N_SAMPLES, seed=seed)):
             own_age = age[row].double().expand(N_SAMPLES)
             samples.append(headline(galaxy.times, galaxy.metallicity, own_age))
     drawn, true = np.stack(samples), np.concatenate(truth)

@@ -217,11 +217,11 @@ def test_a_model_trained_in_half_a_minute_is_calibrated_and_better_than_the_prio
     )
     model, history = train(
         architecture=architecture,
-        steps=2400,
+        steps=1200,
         batch_size=128,
         warmup=50,
-        learning_rate=3e-3,
-        average=0.99,
+        learning_rate=5e-3,
+        average=0.98,
         n_components_sample=4096,
         n_scaling=4096,
         n_validation=1024,
@@ -234,7 +234,11 @@ def test_a_model_trained_in_half_a_minute_is_calibrated_and_better_than_the_prio
     drawn = np.stack(
         [
             np.column_stack([galaxy.times[:, 1:10], galaxy.metallicity])
-            for galaxy in model.sample(sample.observation, n_samples=200, seed=0)
+            # galaxies inferred with one seed share their noise, and so the error of their quantiles
+            for seed in range(100)
+            for galaxy in model.sample(
+                sample.observation.rows(slice(20 * seed, 20 * seed + 20)), n_samples=200, seed=seed
+            )
         ]
     )
     for level in (0.5, 0.68, 0.9):
