@@ -70,10 +70,10 @@ def validity(model: Model) -> list[str]:
         "**Known failures.** One metallicity and a Kroupa IMF for all stars of a galaxy; abundance ratios as in the",
         "solar neighbourhood; [M/H] above +0.3 is extrapolated in the isochrones; stars younger than 30 Myr look 30",
         "Myr old, so extreme starbursts cannot be fitted (and are refused); recent star formation below about 1 % of",
-        "the mass is represented coarsely; no active nuclei. Below S/N 10 the 68 % intervals of the formation times",
-        "hold 62 to 67 %, and above S/N 30 those of t90 and [M/H] 71 to 73 % (tables below). A spectrum of S/N 2 is",
-        "not reliably flagged as uninformative, and the two most massive stacks are flagged as outside the",
-        "training, which is template mismatch.",
+        "the mass is represented coarsely; no active nuclei. Below S/N 10 the intervals are a little too narrow, and",
+        "above S/N 10 those of t70 to t90 a little too wide (tables below). A spectrum of S/N 2 is not reliably",
+        "flagged as uninformative, and the two most massive stacks are flagged as outside the training, which is",
+        "template mismatch.",
         "",
     ]
 
