@@ -8,7 +8,7 @@ servers.
 from sfhflow.plots.calibration import coverage, ranks
 from sfhflow.plots.histories import mass_assembly, star_formation_rate
 from sfhflow.plots.page import summary_figure
-from sfhflow.plots.population import population
+from sfhflow.plots.populations import population
 from sfhflow.plots.quantities import LABELS, corner, histograms
 from sfhflow.plots.spectra import Predictive, residuals, spectrum
 
