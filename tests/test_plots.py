@@ -6,6 +6,7 @@ from itertools import combinations
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_hex
 
 import toy
@@ -18,7 +19,7 @@ from sfhflow.plots.style import GREEN, RED
 from sfhflow.posterior import Posterior
 from sfhflow.prior import Prior
 from sfhflow.prior_samples import prior_of, prior_samples
-from sfhflow.sfh import QuantileSFH
+from sfhflow.sfh import QuantileSFH, TopHat
 from sfhflow.spectrum import Spectrum
 from sfhflow.verdict import REASONS, Verdict
 
@@ -248,6 +249,18 @@ def test_the_prior_beside_the_posterior_has_the_same_area_and_holds_its_own_samp
     assert ax.get_xlim()[0] < Prior().parameters.metallicity.low + 0.1
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"posterior", "prior"}
     assert np.all(prior.times <= posterior.age_of_universe * (1 + 1e-9))
+
+
+def test_samples_of_the_prior_scatter_as_those_that_were_trained_on(posterior):
+    # a constant rate makes all these gaps equal, so what they scatter is the prior's own scatter
+    prior = Prior(TopHat(duration=(3.0, 5.0)), gap_scatter=0.2)
+    at_redshift, _ = prior.sample(4000, torch.Generator().manual_seed(1))
+    found, expected = (
+        np.log(np.diff(times[:, 1:10], axis=1)).std(axis=1).mean()
+        for times in (prior_samples(posterior, prior, n_samples=4000).times, at_redshift.times.numpy())
+    )
+    assert found == pytest.approx(expected, rel=0.03)
+    assert found > 0.1
 
 
 def test_the_prior_of_a_model_is_in_its_card():

@@ -57,8 +57,7 @@ class Prior:
         """Draw `n` galaxies and the age of the Universe (Gyr, shape (n,)) at their redshifts (float64)."""
         uniform = torch.rand(4, n, generator=generator, dtype=torch.float64)
         age = age_of_universe(self.max_redshift * uniform[0])
-        times = sample_times(self.sfh, age, torch.tensor(FRACTIONS, dtype=torch.float64), generator)
-        times = self._scattered(times, age, generator)
+        times = self.sample_times(age, generator)
         bounds = self.parameters
         metallicity = bounds.metallicity.low + (bounds.metallicity.high - bounds.metallicity.low) * uniform[1]
         # inverse of the cumulative distribution of Beta(1, b)
@@ -67,10 +66,12 @@ class Prior:
         sigma_kms = bounds.sigma_kms.low * ratio ** uniform[3]
         return GalaxyParameters(times, metallicity, a_v, sigma_kms), age
 
-    def _scattered(self, times: Tensor, age: Tensor, generator: torch.Generator) -> Tensor:
-        """Formation times (N, F) whose gaps scatter: the log-ratios are orthonormal in the log gaps."""
+    def sample_times(self, age: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw formation times (N, 13) in Gyr at ages of the Universe (N,) in Gyr."""
+        times = sample_times(self.sfh, age, torch.tensor(FRACTIONS, dtype=torch.float64), generator)
         if self.gap_scatter == 0:
             return times
+        # log-ratios are orthonormal in the logarithms of the gaps
         ratios = times_to_log_ratios(times / age[:, None])
         noise = torch.randn(ratios.shape, generator=generator, dtype=ratios.dtype)
         return log_ratios_to_times(ratios + self.gap_scatter * noise) * age[:, None]

@@ -12,10 +12,8 @@ import torch
 
 from sfhflow.config import Config
 from sfhflow.errors import ModelError
-from sfhflow.parameters import FRACTIONS
 from sfhflow.posterior import Model, Posterior
 from sfhflow.prior import Prior
-from sfhflow.sfh import sample_times
 
 __all__ = ["prior_of", "prior_samples"]
 
@@ -57,6 +55,6 @@ def prior_samples(posterior: Posterior, prior: Prior, *, n_samples: int = 2000, 
     generator = torch.Generator().manual_seed(seed)
     galaxy, _ = prior.sample(n_samples, generator)
     age = torch.full((n_samples,), posterior.age_of_universe, dtype=torch.float64)
-    times = sample_times(prior.sfh, age, torch.tensor(FRACTIONS, dtype=torch.float64), generator)
+    times = prior.sample_times(age, generator)
     drawn = {name: getattr(galaxy, name).numpy() for name in ("metallicity", "a_v", "sigma_kms")}
     return replace(posterior, times=times.numpy(), **drawn, seed=seed)
