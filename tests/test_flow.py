@@ -65,10 +65,10 @@ def test_the_density_is_the_change_of_variables_of_the_sampler(n_features):
 @pytest.mark.parametrize("row", [0, 1])
 def test_the_density_integrates_to_one(row):
     flow, context = bent(2), contexts(2)[row]
-    grid, cell = cells(flow, context)
+    grid, cell = cells(flow, context, n=2401)
     with torch.no_grad():
-        density = flow.log_prob(grid, context.expand(len(grid), -1)).exp()
-    assert density.sum().item() * cell == pytest.approx(1.0, abs=1e-2)
+        parts = [flow.log_prob(part, context.expand(len(part), -1)).exp().sum() for part in grid.split(200_000)]
+    assert sum(parts).item() * cell == pytest.approx(1.0, abs=2e-3)
 
 
 def test_samples_are_distributed_as_the_density_says():
@@ -99,16 +99,15 @@ def test_standardising_moves_and_stretches_the_density():
 
 
 def test_each_galaxy_has_its_own_samples_whatever_its_neighbours():
-    flow, context, z = bent(4).float(), contexts(5).float(), noise(30, 4).float()
+    flow, context, z = bent(4), contexts(5), noise(30, 4)
     with torch.no_grad():
         together = flow.sample(context, z)
         assert together.shape == (5, 30, 4)
         for row in range(5):
-            torch.testing.assert_close(
-                flow.sample(context[row : row + 1], z)[0], together[row], rtol=1e-3, atol=1e-3
-            )
+            alone = flow.sample(context[row : row + 1], z)[0]
+            torch.testing.assert_close(alone, together[row], rtol=1e-9, atol=1e-9)
         reversed_ = flow.log_prob(together[:, 0].flip(0), context.flip(0)).flip(0)
-        torch.testing.assert_close(reversed_, flow.log_prob(together[:, 0], context), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(reversed_, flow.log_prob(together[:, 0], context), rtol=1e-9, atol=1e-9)
     assert not torch.allclose(together[0], together[1])
 
 
