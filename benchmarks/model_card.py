@@ -48,6 +48,7 @@ def validity(model: Model) -> list[str]:
     """Range of validity, prior and known failures."""
     config, parameters = model.card["config"], model.parameters
     low, high = config["noise"]["snr_range"]
+    instrument, mismatch = config["instrument"], config["mismatch"]["amplitude_range"]
     return [
         "## Where it holds",
         "",
@@ -57,15 +58,18 @@ def validity(model: Model) -> list[str]:
         f"- [M/H] from {parameters.metallicity.low:g} to {parameters.metallicity.high:g}, A_V from 0 to "
         f"{parameters.a_v.high:g} mag, velocity dispersion from {parameters.sigma_kms.low:g} to "
         f"{parameters.sigma_kms.high:g} km/s.",
-        f"- Instrumental sigma up to {config['instrument']['sigma_range_kms'][1]:g} km/s; sharper data are smoothed "
+        f"- Instrumental sigma up to {instrument['sigma_range_kms'][1]:g} km/s; sharper data are smoothed "
         f"to the library's {model.library_fwhm:.2f} Angstrom (FWHM).",
         "",
         "**Prior.** Star formation histories: the mixture of `sfhflow.sfh.default_mixture` (delayed tau, log-normal,",
         "double power law, top hat, Gaussian process and Dirichlet histories, with quenching, bursts and",
         "rejuvenation), about flat in t50. [M/H] uniform, velocity dispersion log-uniform, A_V / 3 ~ Beta(1, 3).",
         "",
-        "**Marginalised.** Flux calibration errors up to 6 % rms, template mismatch of 0.2 to 2 % rms, the slope of",
-        "the attenuation law, redshift errors within 100 km/s, errors of 5 % in the resolution, weak emission lines.",
+        f"**Marginalised.** Flux calibration errors up to {100 * instrument['calibration_range'][1]:g} % rms, steps of "
+        f"{100 * instrument['arm_step']:g} % rms between arms, template mismatch",
+        f"of {100 * mismatch[0]:g} to {100 * mismatch[1]:g} % rms, the slope of the attenuation law, redshift errors "
+        f"within {instrument['max_shift_kms']:g} km/s, errors of",
+        f"{100 * instrument['resolution_error']:g} % in the resolution, weak emission lines.",
         "",
         "**Known failures.** One metallicity and a Kroupa IMF for all stars of a galaxy; abundance ratios as in the",
         "solar neighbourhood; [M/H] above +0.3 is extrapolated in the isochrones; stars younger than 30 Myr look 30",

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from sfhflow.checkpoint import load_checkpoint, save_checkpoint
@@ -110,7 +111,7 @@ def fit(
     simulator : Simulator
         Source of the training data.
     architecture, plan : optional
-        Sizes and schedule; the defaults are those of the shipped model.
+        Sizes, by default those of the shipped model, and schedule.
     directory : Path, optional
         Where checkpoints are kept.  A run that finds one there goes on from it.
     device : str
@@ -242,8 +243,8 @@ class _Run:
         self.optimizer.step()
         # a short memory at first, so that the average leaves the initial weights behind
         decay = min(self.plan.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        update_average = get_ema_multi_avg_fn(decay)
+        update_average(list(self.average.parameters()), list(self.network.parameters()), self.step)
         return loss.item()
 
     @torch.no_grad()
