@@ -200,7 +200,7 @@ def example(monkeypatch):
 
 
 def test_the_demo_fits_its_spectrum_with_the_shipped_model(run, model, spectrum, tmp_path, monkeypatch, example):
-    monkeypatch.setattr("sfhflow.posterior.shipped_models", lambda: {"default": model})
+    monkeypatch.setattr("sfhflow.model.shipped_models", lambda: {"default": model})
     example(spectrum)
     code, out, _ = run("demo", "--out", tmp_path / "out")
     assert code == 0

@@ -12,9 +12,9 @@ from sfhflow.errors import ConfigError, LibraryError
 from sfhflow.grid import LogGrid
 from sfhflow.lines import EmissionModel
 from sfhflow.mismatch import TemplateMismatch
+from sfhflow.network import Architecture
 from sfhflow.noise import NoiseModel
 from sfhflow.parameters import Bounded, ParameterMap
-from sfhflow.posterior import Architecture
 from sfhflow.prior import Prior
 from sfhflow.sfh import GaussianProcessSFH, MixtureSFH, QuantileSFH
 from sfhflow.simulator import InstrumentModel, Simulator

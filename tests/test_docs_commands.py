@@ -104,7 +104,7 @@ def expected_files(words):
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
 def test_the_command_runs(words, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfhflow.posterior.shipped_models", lambda: {"default": model})
+    monkeypatch.setattr("sfhflow.model.shipped_models", lambda: {"default": model})
     monkeypatch.setattr("sfhflow.cli.ssp.fastar.build", lambda _imf, progress: toy.library())
     asked = {}
 

@@ -91,7 +91,7 @@ def _reachable(start: str) -> set[str]:
 
 
 def test_a_model_is_loaded_and_used_without_library_simulator_or_training_code():
-    below = _reachable("sfhflow.posterior")
+    below = _reachable("sfhflow.model")
     above = {"simulator", "galaxy", "prior", "train", "config", "readers", "plots", "report", "cli", "ssp"}
     assert {name for name in below if name.split(".")[1:2] and name.split(".")[1] in above} == set()
 

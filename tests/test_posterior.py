@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 import toy
 from sfhflow.cosmology import age_of_universe
 from sfhflow.errors import InputError, ModelError, SpectrumError
+from sfhflow.model import load_model
 from sfhflow.observation import Observation
 from sfhflow.parameters import FRACTIONS
-from sfhflow.posterior import Posterior, load_model
+from sfhflow.posterior import Posterior
 from sfhflow.verdict import Verdict
 
 
@@ -82,7 +83,7 @@ def test_a_batch_gives_what_one_at_a_time_gives(model):
 def test_splitting_the_samples_in_several_portions_changes_nothing(model, monkeypatch):
     data = toy.observations(9)
     whole = list(model.sample(data, n_samples=50, seed=0))
-    monkeypatch.setattr("sfhflow.posterior._SAMPLES_AT_ONCE", 100)
+    monkeypatch.setattr("sfhflow.model._SAMPLES_AT_ONCE", 100)
     split = list(model.sample(data, n_samples=50, seed=0))
     for one, other in zip(whole, split, strict=True):
         torch.testing.assert_close(one.times, other.times, rtol=2e-5, atol=2e-5)

@@ -8,8 +8,8 @@ import torch
 
 import toy
 from sfhflow.errors import ModelError
+from sfhflow.model import load_model
 from sfhflow.noise import NoiseModel
-from sfhflow.posterior import load_model
 from sfhflow.simulator import Simulator
 from sfhflow.train import fit, stream_seed
 

@@ -14,10 +14,11 @@ from sfhflow.encoder import principal_components
 from sfhflow.grid import LogGrid
 from sfhflow.lines import EmissionModel
 from sfhflow.mismatch import TemplateMismatch
+from sfhflow.model import Model
+from sfhflow.network import Architecture, Network
 from sfhflow.noise import NoiseModel
 from sfhflow.observation import Observation
 from sfhflow.parameters import ParameterMap
-from sfhflow.posterior import Architecture, Model, Network
 from sfhflow.prior import Prior
 from sfhflow.sfh import QuantileSFH
 from sfhflow.simulator import InstrumentModel, Simulator

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         to_inference_data,
         to_table,
     )
-    from sfhflow.posterior import Model, Posterior, load_model
+    from sfhflow.model import Model, load_model
+    from sfhflow.posterior import Posterior
     from sfhflow.readers import deredden, from_arrays, from_specutils, read_spectra, read_spectrum
     from sfhflow.spectrum import Spectrum
 
@@ -50,14 +51,14 @@ __all__ = [
 ]
 
 _HOME = {
-    "Model": "posterior",
+    "Model": "model",
     "Posterior": "posterior",
     "Spectrum": "spectrum",
     "bagpipes_continuity": "interop",
     "deredden": "readers",
     "from_arrays": "readers",
     "from_specutils": "readers",
-    "load_model": "posterior",
+    "load_model": "model",
     "prospector_continuity": "interop",
     "read_spectra": "readers",
     "read_spectrum": "readers",

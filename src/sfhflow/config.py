@@ -14,7 +14,7 @@ of the dataclass that it configures, so the reference of the options is the docu
     [emission]                     # sfhflow.lines.EmissionModel
     [dust]                         # sfhflow.dust.DustModel
     [grid]                         # sfhflow.grid.LogGrid
-    [architecture]                 # sfhflow.posterior.Architecture
+    [architecture]                 # sfhflow.network.Architecture
     [plan]                         # sfhflow.train.TrainingPlan
 """
 
@@ -34,9 +34,9 @@ from sfhflow.errors import ConfigError
 from sfhflow.grid import LogGrid
 from sfhflow.lines import EmissionModel
 from sfhflow.mismatch import TemplateMismatch
+from sfhflow.network import Architecture
 from sfhflow.noise import NoiseModel
 from sfhflow.parameters import Bounded, ParameterMap
-from sfhflow.posterior import Architecture
 from sfhflow.prior import Prior
 from sfhflow.sfh import QuantileSFH, SFHFamily, default_mixture, thesis_family
 from sfhflow.simulator import InstrumentModel, Simulator

@@ -20,9 +20,10 @@ from sfhflow.dust import calzetti
 from sfhflow.errors import LibraryError
 from sfhflow.galaxy import StellarPopulations
 from sfhflow.instrument import broaden, kernel_variance, legendre
+from sfhflow.model import Model
 from sfhflow.observation import LSF_PIVOTS, observe_one
 from sfhflow.parameters import FRACTIONS
-from sfhflow.posterior import Model, Posterior
+from sfhflow.posterior import Posterior
 from sfhflow.sfh.quantile import history_from_times
 from sfhflow.ssp import open_library
 

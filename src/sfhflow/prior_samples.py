@@ -12,7 +12,8 @@ import torch
 
 from sfhflow.config import Config
 from sfhflow.errors import ModelError
-from sfhflow.posterior import Model, Posterior
+from sfhflow.model import Model
+from sfhflow.posterior import Posterior
 from sfhflow.prior import Prior
 
 __all__ = ["prior_of", "prior_samples"]

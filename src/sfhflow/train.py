@@ -30,7 +30,8 @@ from sfhflow.encoder import ProjectionEncoder, principal_components
 from sfhflow.errors import ModelError
 from sfhflow.feed import Batch, Feed
 from sfhflow.mismatch import TemplateMismatch
-from sfhflow.posterior import Architecture, Model, Network
+from sfhflow.model import Model
+from sfhflow.network import Architecture, Network
 from sfhflow.simulator import Simulator
 from sfhflow.verdict import calibrate, scores
 

@@ -18,8 +18,9 @@ from sfhflow.curves import Predictive
 from sfhflow.errors import InputError
 from sfhflow.examples import example_path
 from sfhflow.html import Part
+from sfhflow.model import Model
 from sfhflow.plots import summary_figure
-from sfhflow.posterior import Model, Posterior
+from sfhflow.posterior import Posterior
 from sfhflow.predict import predictor
 from sfhflow.report import file_stem, write_json, write_parquet
 from sfhflow.spectrum import Spectrum

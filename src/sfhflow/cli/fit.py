@@ -14,7 +14,8 @@ from sfhflow import html
 from sfhflow.cli.options import ModelOption, SamplesOption, SeedOption
 from sfhflow.cli.terminal import complain, judged
 from sfhflow.errors import InputError, SpectrumError
-from sfhflow.posterior import Model, Posterior, load_model
+from sfhflow.model import Model, load_model
+from sfhflow.posterior import Posterior
 from sfhflow.predict import predictor
 from sfhflow.readers import iter_spectra, stem
 from sfhflow.report import json_line, text_table, write_outputs

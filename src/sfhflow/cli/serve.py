@@ -10,7 +10,7 @@ from sfhflow import __version__
 from sfhflow.app import Service
 from sfhflow.app import serve as serve_page
 from sfhflow.cli.options import ModelOption
-from sfhflow.posterior import load_model
+from sfhflow.model import load_model
 
 __all__ = ["EXAMPLES", "serve"]
 

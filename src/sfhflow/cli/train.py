@@ -12,7 +12,7 @@ import typer
 from sfhflow.cli.options import writing
 from sfhflow.config import read_config
 from sfhflow.errors import InputError
-from sfhflow.posterior import load_model
+from sfhflow.model import load_model
 from sfhflow.train import fit as fit_model
 
 __all__ = ["EXAMPLES", "train"]

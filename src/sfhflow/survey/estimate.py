@@ -22,8 +22,8 @@ from typing import TypeVar
 
 from sfhflow import __version__
 from sfhflow.errors import InputError
+from sfhflow.model import Model, load_model
 from sfhflow.parquet import write_table
-from sfhflow.posterior import Model, load_model
 from sfhflow.spectrum import Spectrum
 from sfhflow.survey.entries import Entry
 from sfhflow.survey.job import BATCH

@@ -18,8 +18,8 @@ from typing import Any
 
 from sfhflow import __version__
 from sfhflow.errors import ConfigError, InputError
+from sfhflow.model import Model, load_model
 from sfhflow.parquet import read_header, write_table
-from sfhflow.posterior import Model, load_model
 from sfhflow.survey.entries import Entry
 from sfhflow.survey.outcomes import Outcome, infer_entries, one_thread, result_columns, sample_columns
 from sfhflow.survey.sources import Source

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from sfhflow.errors import InputError, SpectrumError
+from sfhflow.model import Model
 from sfhflow.observation import observe
 from sfhflow.parameters import FRACTIONS
 from sfhflow.parquet import Column
-from sfhflow.posterior import QUANTILES, Model, Posterior
+from sfhflow.posterior import QUANTILES, Posterior
 from sfhflow.report import intervals
 from sfhflow.spectrum import Spectrum
 from sfhflow.survey.entries import Entry

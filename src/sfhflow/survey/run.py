@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from sfhflow import __version__
 from sfhflow.errors import ConfigError
-from sfhflow.posterior import Model, load_model
+from sfhflow.model import Model, load_model
 from sfhflow.survey.ahead import read_ahead
 from sfhflow.survey.cluster import on_cluster
 from sfhflow.survey.folder import begin, finish, locked, sweep

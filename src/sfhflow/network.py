@@ -1,0 +1,56 @@
+"""The networks of a model under one roof: encoder (spectrum -> context) and flow (context -> density).
+
+`Architecture` holds everything needed to rebuild them before their weights are loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sfhflow.encoder import ProjectionEncoder
+from sfhflow.flow import ConditionalFlow
+from sfhflow.observation import Observation
+
+__all__ = ["Architecture", "Network"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the networks; everything needed to rebuild them before their weights are loaded."""
+
+    n_components: int = 80
+    width: int = 256
+    depth: int = 4
+    n_context: int = 128
+    error_floor: float = 0.006
+    transforms: int = 6
+    hidden: tuple[int, ...] = (64, 64)
+    bins: int = 8
+
+
+class Network(nn.Module):
+    """Encoder and flow under one roof."""
+
+    def __init__(self, architecture: Architecture, n_pixels: int, n_features: int) -> None:
+        super().__init__()
+        self.encoder = ProjectionEncoder(
+            n_pixels,
+            n_components=architecture.n_components,
+            width=architecture.width,
+            depth=architecture.depth,
+            n_context=architecture.n_context,
+            error_floor=architecture.error_floor,
+        )
+        self.flow = ConditionalFlow(
+            n_features,
+            architecture.n_context,
+            transforms=architecture.transforms,
+            hidden=tuple(architecture.hidden),
+            bins=architecture.bins,
+        )
+
+    def log_prob(self, u: Tensor, observation: Observation) -> Tensor:
+        """Log posterior density (N,) of unbounded coordinates (N, D)."""
+        return self.flow.log_prob(u, self.encoder(observation))
