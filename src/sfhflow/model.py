@@ -141,7 +141,7 @@ class Model:
     def sample(self, observation: Observation, *, n_samples: int, seed: int) -> Iterator[GalaxyParameters]:
         """Posterior samples galaxy by galaxy, each a `GalaxyParameters` of batch shape (n_samples,)."""
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(n_samples, self.parameters.n_features, generator=generator)
+        noise = torch.randn(n_samples, self.network.flow.n_noise, generator=generator)
         step = max(1, _SAMPLES_AT_ONCE // n_samples)
         for start in range(0, len(observation.flux), step):
             part = observation.rows(slice(start, start + step))

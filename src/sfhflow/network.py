@@ -25,7 +25,8 @@ class Architecture:
     depth: int = 4
     n_context: int = 128
     error_floor: float = 0.006
-    transforms: int = 6
+    components: int = 16
+    transforms: int = 2
     hidden: tuple[int, ...] = (64, 64)
     bins: int = 8
 
@@ -46,6 +47,7 @@ class Network(nn.Module):
         self.flow = ConditionalFlow(
             n_features,
             architecture.n_context,
+            components=architecture.components,
             transforms=architecture.transforms,
             hidden=tuple(architecture.hidden),
             bins=architecture.bins,

@@ -345,7 +345,7 @@ def _initialise(network: Network, simulator: Simulator, plan: TrainingPlan) -> N
     """Principal components and the scaling of inputs and coordinates, from simulations."""
     encoder = network.encoder
     # without template mismatch: its many small directions would crowd out those that carry the signal
-    clean = replace(simulator, mismatch=TemplateMismatch(amplitude_range=(1e-9, 1e-9)))
+    clean = replace(simulator, mismatch=TemplateMismatch(amplitude_range=(1e-9, 1e-9), library_amplitude=0.0))
     parts = range(math.ceil(plan.n_components_sample / _CHUNK))
     seeds = [stream_seed(plan.seed, "components", part) for part in parts]
     spectra = torch.cat([clean.sample(_CHUNK, seed=seed).noiseless for seed in seeds])
