@@ -5,7 +5,8 @@ rate in between, so the mass formed by time *t* is piecewise linear,
 
 .. math:: F(t) = \sum_k (f_k - f_{k-1})\, \mathrm{clip}\!\left(\frac{t - t_{k-1}}{t_k - t_{k-1}}, 0, 1\right),
 
-and everything here is a closed form of it: no quantity is integrated numerically.  Masses are masses *formed*;
+and everything here is a closed form of it: no quantity is integrated numerically.  All functions take any number
+of leading axes, so the samples of many galaxies are one call.  Masses are masses *formed*;
 specific rates are therefore per unit mass formed, lower than per unit mass remaining by about 0.2 dex.
 """
 
@@ -20,6 +21,7 @@ from sfhflow.errors import InputError
 from sfhflow.parameters import FRACTIONS
 
 if TYPE_CHECKING:
+    from sfhflow.answers import PosteriorBatch
     from sfhflow.posterior import Posterior
 
 __all__ = [
@@ -39,6 +41,8 @@ Array = NDArray[np.float64]
 LOG_SSFR_FLOOR = -14.0
 """Least log10 sSFR (1/yr) reported: the mass formed in a Hubble time would be a ten-thousandth of the galaxy's."""
 
+# specific rate, in units of the inverse age of the Universe, below which a galaxy is quiescent
+_QUIESCENT = 0.2
 _WINDOWS_GYR = {"10myr": 0.01, "100myr": 0.1, "1gyr": 1.0}
 
 
@@ -47,16 +51,16 @@ def cumulative_mass(times: ArrayLike, grid: ArrayLike, *, fractions: ArrayLike =
 
     Parameters
     ----------
-    times : array of shape (n, F)
+    times : array of shape (..., F)
         Cosmic times in Gyr at which `fractions` had formed, rising along the last axis.
-    grid : array of shape (M,) or (n, M)
+    grid : array of shape (M,) or (..., M)
         Cosmic times in Gyr.
     fractions : array of shape (F,)
         Rising mass fractions from 0 to 1.
 
     Returns
     -------
-    array of shape (n, M)
+    array of shape (..., M)
 
     Raises
     ------
@@ -65,9 +69,9 @@ def cumulative_mass(times: ArrayLike, grid: ArrayLike, *, fractions: ArrayLike =
     """
     times, mass = _bins(times, fractions)
     grid = np.asarray(grid, dtype=float)
-    formed = np.zeros(np.broadcast_shapes((len(times), 1), grid.shape))
+    formed = np.zeros(np.broadcast_shapes((*times.shape[:-1], 1), grid.shape))
     for k, bin_mass in enumerate(mass):
-        start, end = times[:, k, None], times[:, k + 1, None]
+        start, end = times[..., k, None], times[..., k + 1, None]
         width = end - start
         # a bin of zero width is an instantaneous burst: all of its mass is there once its time has come
         inside = np.divide(grid - start, width, out=np.where(grid >= end, 1.0, 0.0), where=width > 0)
@@ -82,62 +86,75 @@ def star_formation_rate(times: ArrayLike, edges: ArrayLike, *, fractions: ArrayL
 
     Parameters
     ----------
-    times : array of shape (n, F)
+    times : array of shape (..., F)
         Formation times, as in `cumulative_mass`.
-    edges : array of shape (M + 1,) or (n, M + 1)
+    edges : array of shape (M + 1,) or (..., M + 1)
         Cosmic times in Gyr, strictly rising.
     fractions : array of shape (F,)
         Rising mass fractions from 0 to 1.
 
     Returns
     -------
-    array of shape (n, M)
+    array of shape (..., M)
         In 1/Gyr.
     """
     return np.diff(cumulative_mass(times, edges, fractions=fractions), axis=-1) / np.diff(edges, axis=-1)
 
 
-def mass_weighted_age(times: ArrayLike, age_of_universe: float, *, fractions: ArrayLike = FRACTIONS) -> Array:
-    """Mean lookback time in Gyr at which the mass formed, shape (n,).
+def mass_weighted_age(times: ArrayLike, age_of_universe: ArrayLike, *, fractions: ArrayLike = FRACTIONS) -> Array:
+    """Mean lookback time in Gyr at which the mass formed, shape (...,).
 
     Parameters
     ----------
-    times : array of shape (n, F)
+    times : array of shape (..., F)
         Formation times, as in `cumulative_mass`.
-    age_of_universe : float
+    age_of_universe : float or array that broadcasts to (...,)
         Gyr, at the galaxy's redshift.
     fractions : array of shape (F,)
         Rising mass fractions from 0 to 1.
     """
     times, mass = _bins(times, fractions)
-    return age_of_universe - 0.5 * (times[:, 1:] + times[:, :-1]) @ mass
+    # each time ends one bin and starts the next
+    weights = 0.5 * (np.append(mass, 0.0) + np.append(0.0, mass))
+    return age_of_universe - times @ weights
 
 
 def recent_fraction(
-    times: ArrayLike, age_of_universe: float, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
+    times: ArrayLike, age_of_universe: ArrayLike, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
 ) -> Array:
-    """Fraction of the mass formed in the last `window_gyr`, shape (n,).
+    """Fraction of the mass formed in the last `window_gyr`, shape (...,).
 
     Parameters
     ----------
-    times : array of shape (n, F)
+    times : array of shape (..., F)
         Formation times, as in `cumulative_mass`.
-    age_of_universe : float
+    age_of_universe : float or array that broadcasts to (...,)
         Gyr, at the galaxy's redshift.
     window_gyr : float
         Length of the window in Gyr; longer than the age of the Universe means all of it.
     fractions : array of shape (F,)
         Rising mass fractions from 0 to 1.
     """
-    before = cumulative_mass(times, np.array([age_of_universe - window_gyr]), fractions=fractions)
-    # 1 - F of a galaxy that is dead leaves a rounding error of either sign
-    return np.clip(1.0 - before[:, 0], 0.0, 1.0)
+    times, mass = _bins(times, fractions)
+    start = np.asarray(age_of_universe) - window_gyr
+    recent = np.zeros(np.broadcast_shapes(times.shape[:-1], start.shape))
+    # summed from the present backwards, over the bins that the window reaches anywhere
+    for k in range(len(mass) - 1, -1, -1):
+        begin, end = times[..., k], times[..., k + 1]
+        if np.all(end <= start):
+            break
+        width = end - begin
+        # a bin of zero width is an instantaneous burst: it lies within the window or before it
+        share = np.divide(end - start, width, out=np.where(end > start, 1.0, 0.0), where=width > 0)
+        recent += mass[k] * np.clip(share, 0.0, 1.0)
+    # a sum of masses misses one by a rounding error
+    return np.where(times[..., 0] >= start, 1.0, np.minimum(recent, 1.0))
 
 
 def log_ssfr(
-    times: ArrayLike, age_of_universe: float, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
+    times: ArrayLike, age_of_universe: ArrayLike, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
 ) -> Array:
-    """log10 of the specific star formation rate (1/yr), averaged over the last `window_gyr`, shape (n,).
+    """log10 of the specific star formation rate (1/yr), averaged over the last `window_gyr`, shape (...,).
 
     The rate is per unit of mass formed over the whole history.  Values below `LOG_SSFR_FLOOR`, among them that
     of a galaxy without any star formation in the window, are set to it.
@@ -147,19 +164,18 @@ def log_ssfr(
     times, age_of_universe, window_gyr, fractions
         As in `recent_fraction`.
     """
-    recent = recent_fraction(times, age_of_universe, window_gyr, fractions=fractions)
-    return np.log10(np.maximum(recent / (1e9 * window_gyr), 10.0**LOG_SSFR_FLOOR))
+    return _log_rate(recent_fraction(times, age_of_universe, window_gyr, fractions=fractions), window_gyr)
 
 
 def time_since_quenching(
     times: ArrayLike,
-    age_of_universe: float,
+    age_of_universe: ArrayLike,
     *,
-    threshold: float = 0.2,
+    threshold: float = _QUIESCENT,
     window_gyr: float = 0.1,
     fractions: ArrayLike = FRACTIONS,
 ) -> Array:
-    r"""Time in Gyr for which the galaxy has been quiescent; NaN where it still forms stars.  Shape (n,).
+    r"""Time in Gyr for which the galaxy has been quiescent; NaN where it still forms stars.  Shape (...,).
 
     Quiescent means a specific rate below `threshold` over the age of the Universe at the time,
 
@@ -180,28 +196,23 @@ def time_since_quenching(
         The present rate is the mean over this time, so that the pause after the last formation time of a
         galaxy in full activity does not count as quenching.
     """
-    times, mass = _bins(times, fractions)
-    formed = np.cumsum(mass)
-    active = mass * times[:, 1:] >= threshold * formed * np.diff(times, axis=-1)
-    # the first bin is always active; the last active one is found from the end
-    last = active.shape[1] - np.argmax(active[:, ::-1], axis=1)
-    quiet = age_of_universe - times[np.arange(len(times)), last]
-    present = recent_fraction(times, age_of_universe, window_gyr, fractions=fractions) / window_gyr
-    return np.where(present < threshold / age_of_universe, quiet, np.nan)
+    recent = recent_fraction(times, age_of_universe, window_gyr, fractions=fractions)
+    quiet = _quiet(*_bins(times, fractions), age_of_universe, threshold)
+    return np.where(recent / window_gyr < threshold / np.asarray(age_of_universe), quiet, np.nan)
 
 
-def all_columns(posterior: Posterior) -> dict[str, tuple[Array, str]]:
-    """Samples (n,) and unit of every inferred and every derived quantity, by name."""
+def all_columns(posterior: Posterior | PosteriorBatch) -> dict[str, tuple[Array, str]]:
+    """Samples (n,) or (N, n) and unit of every inferred and every derived quantity, by name."""
     return {**posterior.columns(), **derived_columns(posterior)}
 
 
-def derived_columns(posterior: Posterior) -> dict[str, tuple[Array, str]]:
+def derived_columns(posterior: Posterior | PosteriorBatch) -> dict[str, tuple[Array, str]]:
     """Samples (n,) and unit of every derived quantity, by name.
 
     Parameters
     ----------
-    posterior : Posterior
-        Samples of one galaxy.
+    posterior : Posterior or PosteriorBatch
+        Samples of one galaxy, or of N, which have shape (N, n).
 
     Returns
     -------
@@ -210,21 +221,37 @@ def derived_columns(posterior: Posterior) -> dict[str, tuple[Array, str]]:
         rates; ``f_1gyr`` fraction of the mass formed in the last Gyr; ``quiescent_for`` time since quenching, NaN
         in samples that still form stars.
     """
-    times, age = posterior.times, posterior.age_of_universe
+    times, age = posterior.times, np.asarray(posterior.age_of_universe)[..., None]
+    recent = {label: recent_fraction(times, age, window) for label, window in _WINDOWS_GYR.items()}
     columns = {"age_mw": (mass_weighted_age(times, age), "Gyr")}
     for label, window in _WINDOWS_GYR.items():
-        columns[f"log_ssfr_{label}"] = (log_ssfr(times, age, window), "dex(1/yr)")
-    columns["f_1gyr"] = (recent_fraction(times, age, 1.0), "")
-    columns["quiescent_for"] = (time_since_quenching(times, age), "Gyr")
+        columns[f"log_ssfr_{label}"] = (_log_rate(recent[label], window), "dex(1/yr)")
+    columns["f_1gyr"] = (recent["1gyr"], "")
+    quiet = _quiet(*_bins(times, FRACTIONS), age, _QUIESCENT)
+    present = recent["100myr"] / _WINDOWS_GYR["100myr"]
+    columns["quiescent_for"] = (np.where(present < _QUIESCENT / age, quiet, np.nan), "Gyr")
     return columns
 
 
+def _log_rate(recent: Array, window_gyr: float) -> Array:
+    return np.log10(np.maximum(recent / (1e9 * window_gyr), 10.0**LOG_SSFR_FLOOR))
+
+
+def _quiet(times: Array, mass: Array, age_of_universe: ArrayLike, threshold: float) -> Array:
+    """Time in Gyr since the end of the last bin that was active at its end; the first bin always is."""
+    last = times[..., 1]
+    for k, formed in enumerate(np.cumsum(mass)[1:], 1):
+        start, end = times[..., k], times[..., k + 1]
+        last = np.where(mass[k] * end >= threshold * formed * (end - start), end, last)
+    return age_of_universe - last
+
+
 def _bins(times: ArrayLike, fractions: ArrayLike) -> tuple[Array, Array]:
-    """Formation times (n, F) and the mass formed between them (F - 1,)."""
+    """Formation times (..., F) and the mass formed between them (F - 1,)."""
     times, fractions = np.asarray(times, dtype=float), np.asarray(fractions, dtype=float)
-    if fractions.ndim != 1 or times.ndim != 2 or times.shape[1] != len(fractions):
+    if fractions.ndim != 1 or times.ndim < 2 or times.shape[1] != len(fractions):
         raise InputError(
-            f"formation times have shape {times.shape}, expected (n, {fractions.size}), one time for each mass "
+            f"formation times have shape {times.shape}, expected (..., {fractions.size}), one time for each mass "
             "fraction; select the columns that match"
         )
     mass = np.diff(fractions)
