@@ -249,7 +249,7 @@ def _quiet(times: Array, mass: Array, age_of_universe: ArrayLike, threshold: flo
 def _bins(times: ArrayLike, fractions: ArrayLike) -> tuple[Array, Array]:
     """Formation times (..., F) and the mass formed between them (F - 1,)."""
     times, fractions = np.asarray(times, dtype=float), np.asarray(fractions, dtype=float)
-    if fractions.ndim != 1 or times.ndim < 2 or times.shape[1] != len(fractions):
+    if fractions.ndim != 1 or times.ndim < 2 or times.shape[-1] != len(fractions):
         raise InputError(
             f"formation times have shape {times.shape}, expected (..., {fractions.size}), one time for each mass "
             "fraction; select the columns that match"
