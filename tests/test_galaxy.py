@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.speed import authors
+
 from sfhflow.dust import two_component
 from sfhflow.errors import LibraryError
 from sfhflow.galaxy import StellarPopulations, resample_library
@@ -209,5 +209,7 @@ def test_spectra_of_the_thesis_prior_are_those_of_its_loop_over_a_thousand_ssps(
     metallicity = torch.linspace(-1.2, 0.1, 6, dtype=torch.float64)
     exact = StellarPopulations(library, GRID, tolerance=1e-7)
     fast = exact.spectra(history, metallicity, ages).numpy() * exact.unit
-    slow = [authors.spectrum(row, float(mh), AGE, on_grid) for row, mh in zip(tuples.numpy(), metallicity, strict=True)]
+    slow = [
+        authors.spectrum(row, float(mh), AGE, on_grid) for row, mh in zip(tuples.numpy(), metallicity, strict=True)
+    ]
     np.testing.assert_allclose(fast, slow, rtol=1e-5)

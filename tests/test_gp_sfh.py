@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.speed import authors
+
 from sfhflow.errors import InputError
 from sfhflow.sfh import GaussianProcessSFH, formation_times, gp_sfr
 

@@ -1,13 +1,16 @@
-"""The thesis' way from a tuple to a spectrum, one galaxy and one SSP at a time (Iglesias-Navarro et al. 2024, sec. 3).
+"""The thesis' way from a tuple to a spectrum, one galaxy and one SSP at a time.
 
 For each galaxy a Gaussian process gives the star formation rate at 1000 times, as `dense_basis` does; then a loop
-over these adds, for each, the SSP of its age and of the galaxy's metallicity, interpolated in the library, times the
-mass formed.  Plain NumPy throughout, with the vector operations that such a program has: along the 1000 times and
-along the pixels.  The SSP of a time step is the mean over the step, in closed form, of the interpolation that is
-linear in log age; with the step's midpoint instead, the last steps would be wrong by more than the 1e-5 to be checked.
+over these adds, for each, the SSP of its age and of the galaxy's metallicity, interpolated in the library, times
+the mass formed (Iglesias-Navarro et al. 2024, A&A 689, A58, section 3).  Plain NumPy throughout, with the vector
+operations that such a program has: along the 1000 times and along the pixels.  The SSP of a time step is the mean
+over the step, in closed form, of the interpolation that is linear in log age; with the step's midpoint instead,
+the last steps would be wrong by more than the 1e-5 to be checked.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +36,9 @@ def star_formation_rate(sfh_tuple: Array, age_gyr: float, n_times: int = 1000) -
     return _present_rate(sfr, mass, rate, age_gyr)
 
 
-def spectrum(sfh_tuple: Array, metallicity: float, age_gyr: float, library: SSPLibrary, n_times: int = 1000) -> Array:
+def spectrum(
+    sfh_tuple: Array, metallicity: float, age_gyr: float, library: SSPLibrary, n_times: int = 1000
+) -> Array:
     """Spectrum (P,) per solar mass formed, on the wavelengths of `library`."""
     sfr = star_formation_rate(sfh_tuple, age_gyr, n_times)[1:]
     mass = sfr / sfr.sum()
@@ -88,7 +93,7 @@ def _ssp(youngest: float, oldest: float, metallicity: float, library: SSPLibrary
     total = np.zeros(library.flux.shape[-1])
     # ages below the youngest SSP are given its spectrum; a step may reach over several nodes of the library
     breaks = [youngest, *nodes[(nodes > youngest) & (nodes < oldest)], oldest]
-    for start, stop in zip(breaks[:-1], breaks[1:], strict=True):
+    for start, stop in pairwise(breaks):
         share = (stop - start) / (oldest - youngest)
         a = int(np.clip(np.searchsorted(nodes, 0.5 * (start + stop)) - 1, 0, len(nodes) - 2))
         older = 0.0

@@ -37,7 +37,12 @@ def in_fresh_process(work: Callable, *arguments: Any) -> tuple[Any, float]:
 
 def machine() -> dict[str, Any]:
     """Processor, number of cores and versions: no figure means anything without them."""
-    return {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__}
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
 
 
 def report(name: str, numbers: Mapping[str, Any], out: Path | None) -> None:
@@ -58,7 +63,9 @@ def _run(work: Callable, arguments: tuple) -> tuple[Any, float]:
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
 
 
 def _flat(prefix: str, numbers: Mapping[str, Any]) -> dict[str, Any]:

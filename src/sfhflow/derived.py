@@ -101,7 +101,9 @@ def star_formation_rate(times: ArrayLike, edges: ArrayLike, *, fractions: ArrayL
     return np.diff(cumulative_mass(times, edges, fractions=fractions), axis=-1) / np.diff(edges, axis=-1)
 
 
-def mass_weighted_age(times: ArrayLike, age_of_universe: ArrayLike, *, fractions: ArrayLike = FRACTIONS) -> Array:
+def mass_weighted_age(
+    times: ArrayLike, age_of_universe: float | Array, *, fractions: ArrayLike = FRACTIONS
+) -> Array:
     """Mean lookback time in Gyr at which the mass formed, shape (...,).
 
     Parameters
@@ -120,7 +122,7 @@ def mass_weighted_age(times: ArrayLike, age_of_universe: ArrayLike, *, fractions
 
 
 def recent_fraction(
-    times: ArrayLike, age_of_universe: ArrayLike, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
+    times: ArrayLike, age_of_universe: float | Array, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
 ) -> Array:
     """Fraction of the mass formed in the last `window_gyr`, shape (...,).
 
@@ -152,7 +154,7 @@ def recent_fraction(
 
 
 def log_ssfr(
-    times: ArrayLike, age_of_universe: ArrayLike, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
+    times: ArrayLike, age_of_universe: float | Array, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
 ) -> Array:
     """log10 of the specific star formation rate (1/yr), averaged over the last `window_gyr`, shape (...,).
 
@@ -169,7 +171,7 @@ def log_ssfr(
 
 def time_since_quenching(
     times: ArrayLike,
-    age_of_universe: ArrayLike,
+    age_of_universe: float | Array,
     *,
     threshold: float = _QUIESCENT,
     window_gyr: float = 0.1,
@@ -237,7 +239,7 @@ def _log_rate(recent: Array, window_gyr: float) -> Array:
     return np.log10(np.maximum(recent / (1e9 * window_gyr), 10.0**LOG_SSFR_FLOOR))
 
 
-def _quiet(times: Array, mass: Array, age_of_universe: ArrayLike, threshold: float) -> Array:
+def _quiet(times: Array, mass: Array, age_of_universe: float | Array, threshold: float) -> Array:
     """Time in Gyr since the end of the last bin that was active at its end; the first bin always is."""
     last = times[..., 1]
     for k, formed in enumerate(np.cumsum(mass)[1:], 1):

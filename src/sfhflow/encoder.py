@@ -228,12 +228,12 @@ class ProjectionEncoder(nn.Module):
             return torch.stack([(basis * row) @ basis.T for row in weight])
         n = len(basis)
         rows, columns = torch.tril_indices(n, n, device=basis.device)
-        kept = self._products
-        if kept is None or (kept.device, kept.dtype) != (basis.device, basis.dtype):
-            self._products = (basis[rows] * basis[columns]).T.contiguous()
+        products = self._products
+        if products is None or (products.device, products.dtype) != (basis.device, basis.dtype):
+            products = self._products = (basis[rows] * basis[columns]).T.contiguous()
         place = torch.empty(n, n, dtype=torch.long, device=basis.device)
         place[rows, columns] = place[columns, rows] = torch.arange(len(rows), device=basis.device)
-        return (weight @ self._products).index_select(1, place.flatten()).view(-1, n, n)
+        return (weight @ products).index_select(1, place.flatten()).view(-1, n, n)
 
 
 def _forget_products(encoder: ProjectionEncoder, incompatible_keys: object) -> None:

@@ -33,8 +33,8 @@ __all__ = ["Model", "load_model", "shipped_models"]
 
 CARD_FORMAT = 2
 _FILES = ("card.json", "weights.safetensors")
-# Galaxies encoded at once and samples drawn at once: they bound the memory whatever the size of the batch, and what
-# is made of so many samples stays in the processor's caches.
+# Galaxies encoded at once and samples drawn at once: they bound the memory whatever the size of the batch, and
+# what is made of so many samples stays in the processor's caches.
 _GALAXIES_AT_ONCE = 128
 _SAMPLES_AT_ONCE = 16_000
 
@@ -155,8 +155,12 @@ class Model:
             observation = observe(some, self.grid, self.library_fwhm, mask_lines=mask_lines)
             contexts, verdicts = self._encode(observation)
             for rows, galaxies in self._samples(observation, contexts, n_samples=n_samples, seed=seed):
+                times, metallicity, a_v, sigma_kms = (field.numpy() for field in galaxies)
                 yield PosteriorBatch(
-                    *(field.numpy() for field in galaxies),
+                    times,
+                    metallicity,
+                    a_v,
+                    sigma_kms,
                     observation.age_of_universe[rows].numpy().astype(float),
                     some[rows],
                     verdicts[rows],

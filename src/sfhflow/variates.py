@@ -2,10 +2,10 @@
 
 A flow turns standard-normal numbers into samples.  If all galaxies of a survey shared theirs, the sampling errors
 of their medians would not average out; if they were taken from one long stream, a galaxy's answer would depend on
-its place in the batch.  So each galaxy has a generator of its own, seeded by a hash of the seed and of the data: of
-the pattern in which the flux rises and falls from pixel to pixel.  Noise makes this pattern unique, and it does not
-change with the unit of the flux nor, but for rare ties, with the last digit of a rounding.  The numbers are made
-on the CPU, whatever device turns them into samples.
+its place in the batch.  So each galaxy has a generator of its own, seeded by a hash of the seed and of the data:
+of the pattern in which the flux rises and falls from pixel to pixel.  Noise makes this pattern unique, and it
+changes neither with the unit of the flux nor, but for rare ties, with the last digit of a rounding.  The numbers
+are made on the CPU, whatever device turns them into samples.
 """
 
 from __future__ import annotations

@@ -122,7 +122,9 @@ def _cumulative(edges: Tensor, mass: Tensor, nodes: Tensor) -> tuple[Tensor, Ten
     part = mass.gather(1, cell) * inside
     below = total.gather(1, cell) + part
     stop = start + inside * width
-    return below, moment.gather(1, cell) + part * _mean_log(start, stop, _log_integral(stop) - _log_integral(start))
+    return below, moment.gather(1, cell) + part * _mean_log(
+        start, stop, _log_integral(stop) - _log_integral(start)
+    )
 
 
 def _mean_log(low: Tensor, high: Tensor, integral: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """From entries to rows: infer a batch, so that a bad spectrum never costs the others.
 
 A batch is inferred together.  If one of its spectra is refused, each is tried alone on the model's grid, which is
-cheap, and the others are inferred as a batch.  The rows keep the quantiles of `sfhflow.summaries`, not the samples,
-unless they are asked for.
+cheap, and the others are inferred as a batch.  The rows keep the quantiles of `sfhflow.summaries`, not the
+samples, unless they are asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
