@@ -5,8 +5,8 @@
 Needs `sbi` (`pip install sbi`) beside this package.  All draw samples of as many coordinates from contexts of the
 same length.
 
-* Ours is timed from spectra to posteriors: rebinning, encoding, sampling, physical parameters and verdicts; and with
-  the quantiles of all inferred and derived quantities besides.
+* Ours is timed from spectra to posteriors: rebinning, encoding, sampling, physical parameters and verdicts; and
+  with the quantiles of all inferred and derived quantities besides.
 * `sbi` draws with `sample_batched` from a masked autoregressive flow of the thesis' size (5 MADE blocks of two
   hidden layers with 128 units) in the way that is fastest for it: contexts are given, no sample is ever rejected,
   and nothing is made of the samples.  Weights do not matter for its speed: it is not trained.
