@@ -236,13 +236,13 @@ def single_shards(tmp_path_factory, packed, options):
 
 
 @pytest.mark.slow
-def test_runs_with_workers_killed_at_random_moments_end_with_the_same_files(
+def test_a_run_killed_as_a_whole_and_then_a_worker_of_it_end_with_the_same_files(
     packed, model, single_shards, tmp_path
 ):
     pytest.importorskip("distributed")
     arguments = survey_command(packed, tmp_path, model)[4:-2]
-    killed = faults.killed_again_and_again(arguments, tmp_path, kills=3, seed=2, within_s=0.05)
-    assert killed["runs_killed"] > 0
+    killed = faults.killed_again_and_again(arguments, tmp_path, kills=2, seed=2, within_s=0.05)
+    assert killed == {"runs_killed": 1, "workers_killed": 1}
     facts = faults.facts_of_run(tmp_path)
     assert (facts["rows"], facts["distinct_rows"], facts["errors"]) == (N, N, 2)
     assert facts["unfinished_files"] == 0
@@ -266,7 +266,8 @@ def test_a_full_disk_ends_a_run_with_workers_in_one_sentence_and_costs_nothing_e
         check=False,
     )
     assert refused.returncode == 2, refused.stderr
-    assert "cannot be written (File too large)" in refused.stderr
+    assert "cannot be written (" in refused.stderr
+    assert "File too large" in refused.stderr
     assert "what is done is kept" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert list(tmp_path.rglob("*.tmp")) == []

@@ -3,8 +3,8 @@
     python -m benchmarks.speed.faults [-n 4000] [--kills 10] [--samples 1000] [--workers 2] [--out FILE.json]
 
 A run that nothing disturbs is compared with one that is killed again and again, in turn its main process and one
-of its workers, each time at a random moment after it has written something, and started again when it is dead.  Then
-a thousand plain files, one of them cut and overwritten, become 999 results and one row with an error.
+of its workers, each time at a random moment after it has written something, and started again when it is dead.
+Then a thousand plain files, one of them cut and overwritten, become 999 results and one row with an error.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m benchmarks.speed.scaling [-n 2000] [--samples 1000] [--workers 2] [--model M] [--out FILE.json]
 
 Rates are from spectra in memory to posterior samples in physical units with their verdicts, each measured in a
-fresh process with one thread.  Peak memory is that of such a process that goes through all spectra, keeping nothing;
-what it holds before the first one (libraries, weights, the spectra themselves) is given beside it.
+fresh process with one thread.  Peak memory is that of such a process that goes through all spectra, keeping no
+answer; what it holds before the first one (libraries, weights, the spectra themselves) is given beside it.
 """
 
 from __future__ import annotations
