@@ -30,6 +30,13 @@ def test_undefined_samples_count_as_the_lowest_and_are_never_mixed_with_numbers(
     assert np.isnan(quantiles(np.full((1, 5), np.nan))).all()
 
 
+def test_infinite_samples_count_as_the_highest():
+    # 40 of 100 later than any number: those above the 60th are undefined
+    samples = np.concatenate([np.full(40, np.inf), np.arange(60.0)])[None]
+    np.testing.assert_array_equal(quantiles(samples), [[50.0, 16.0, np.nan, 2.0, np.nan]])
+    assert np.isnan(quantiles(np.full((1, 5), np.inf))).all()
+
+
 @pytest.fixture(scope="module")
 def batch():
     """Five galaxies, some of which still form stars in some samples."""
@@ -48,15 +55,17 @@ def test_a_batch_holds_the_posteriors_that_are_inferred_one_by_one(batch):
 
 def test_columns_and_summaries_of_a_batch_are_those_of_its_galaxies(batch):
     together, names = all_columns(batch), list(all_columns(batch[0]))
-    values, units = summarise(batch)
-    single, _ = summarise(batch, dtype=np.float32)
+    values, units, p_quiescent = summarise(batch)
+    single = summarise(batch, dtype=np.float32).quantiles
     assert list(together) == list(units) == names
     assert values.shape == (5, len(names), len(LEVELS))
     for row, posterior in enumerate(batch):
         for name, (samples, unit) in all_columns(posterior).items():
             np.testing.assert_allclose(together[name][0][row], samples, rtol=1e-12, atol=1e-12)
             assert together[name][1] == unit == units[name]
-        np.testing.assert_allclose(values[row], summarise(posterior)[0], rtol=1e-12, atol=1e-12)
+        alone = summarise(posterior)
+        np.testing.assert_allclose(values[row], alone.quantiles, rtol=1e-12, atol=1e-12)
+        assert p_quiescent[row] == alone.p_quiescent
     np.testing.assert_allclose(single, values, rtol=1e-5, atol=1e-5)
     t50 = values[:, names.index("t50"), 0]
     np.testing.assert_allclose(t50, np.median(batch.times[..., FRACTIONS.index(0.5)], axis=-1), rtol=1e-12)

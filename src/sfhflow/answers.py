@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sfhflow.light import Light
 from sfhflow.posterior import Posterior, inferred_columns
 from sfhflow.spectrum import Spectrum
 from sfhflow.verdict import Verdict
@@ -35,7 +36,7 @@ class PosteriorBatch:
         What was fitted.
     verdicts : sequence of Verdict
         Whether the answers can be trusted.
-    seed, model, lines_masked
+    seed, model, lines_masked, light
         As for `Posterior`.
     """
 
@@ -49,6 +50,7 @@ class PosteriorBatch:
     seed: int
     model: str
     lines_masked: bool = True
+    light: Light | None = None
 
     def __len__(self) -> int:
         return len(self.spectra)
@@ -69,6 +71,7 @@ class PosteriorBatch:
             self.seed,
             self.model,
             self.lines_masked,
+            self.light,
         )
 
     def columns(self) -> dict[str, tuple[NDArray[np.float64], str]]:

@@ -2,7 +2,8 @@
 
 p(parameters | spectrum) = encoder (spectrum -> context) + flow (context -> density of unbounded coordinates)
 + parameter map (unbounded coordinates -> formation times, [M/H], dust, dispersion).  A model is a folder of
-`weights.safetensors` and `card.json`; it needs neither the SSP library nor the simulator that made it.
+`weights.safetensors`, `card.json` and, for mass-to-light ratios, `light.safetensors`; it needs neither the SSP
+library nor the simulator that made it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 from sfhflow.answers import PosteriorBatch
 from sfhflow.errors import InputError, ModelError
 from sfhflow.grid import LogGrid
+from sfhflow.light import Light
 from sfhflow.network import Architecture, Network
 from sfhflow.observation import Observation, observe
 from sfhflow.parameters import Bounded, GalaxyParameters, ParameterMap
@@ -33,6 +35,8 @@ __all__ = ["Model", "load_model", "shipped_models"]
 
 CARD_FORMAT = 2
 _FILES = ("card.json", "weights.safetensors")
+# Models trained on libraries without broad bands have no such file.
+_LIGHT = "light.safetensors"
 # Galaxies encoded at once and samples drawn at once: they bound the memory whatever the size of the batch, and
 # what is made of so many samples stays in the processor's caches.
 _GALAXIES_AT_ONCE = 128
@@ -58,6 +62,8 @@ class Model:
         Limits of the verdict's scores.
     card : dict
         Provenance: training configuration, prior, library, versions, metrics, licence.
+    light : Light, optional
+        Light of the library's populations, which mass-to-light ratios and masses need.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Model:
         parameters: ParameterMap,
         thresholds: Thresholds,
         card: dict[str, Any],
+        light: Light | None = None,
     ) -> None:
         self.network = network.eval()
         # an answer must not depend on the batch it is computed in
@@ -80,6 +87,7 @@ class Model:
         self.parameters = parameters
         self.thresholds = thresholds
         self.card = card
+        self.light = light
 
     @property
     def name(self) -> str:
@@ -167,6 +175,7 @@ class Model:
                     seed,
                     self.name,
                     mask_lines,
+                    light=self.light,
                 )
 
     def sample(self, observation: Observation, *, n_samples: int, seed: int) -> Iterator[GalaxyParameters]:
@@ -209,7 +218,7 @@ class Model:
         return self.network.log_prob(u, observation)
 
     def save(self, directory: str | Path) -> None:
-        """Write `weights.safetensors` and `card.json` into `directory` (made if missing)."""
+        """Write the model's files into `directory` (made if missing)."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
@@ -217,6 +226,10 @@ class Model:
         )
         card = {"format": CARD_FORMAT, **self.card, "setup": self._setup()}
         (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        if self.light:
+            self.light.save(folder / _LIGHT)
+        else:
+            (folder / _LIGHT).unlink(missing_ok=True)
 
     def _setup(self) -> dict[str, Any]:
         return {
@@ -253,7 +266,8 @@ def load_model(name_or_dir: str | Path = "default") -> Model:
     try:
         card = json.loads((folder / "card.json").read_text())
         weights = load_file(folder / "weights.safetensors")
-        return _build(card, weights)
+        light = Light.load(folder / _LIGHT) if (folder / _LIGHT).is_file() else None
+        return _build(card, weights, light)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -262,7 +276,7 @@ def load_model(name_or_dir: str | Path = "default") -> Model:
         ) from error
 
 
-def _build(card: dict[str, Any], weights: dict[str, Tensor]) -> Model:
+def _build(card: dict[str, Any], weights: dict[str, Tensor], light: Light | None) -> Model:
     if card["format"] != CARD_FORMAT:
         raise ValueError(f"format {card['format']}")
     setup = card.pop("setup")
@@ -279,4 +293,5 @@ def _build(card: dict[str, Any], weights: dict[str, Tensor]) -> Model:
         parameters=parameters,
         thresholds=dict(setup["thresholds"]),
         card=card,
+        light=light,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfhflow.errors import InputError
+from sfhflow.light import Light
 from sfhflow.notebook import summary_html
 from sfhflow.parameters import FRACTIONS
 from sfhflow.spectrum import Spectrum
@@ -67,6 +68,8 @@ class Posterior:
         Name of the model.
     lines_masked : bool
         The windows of the emission lines were left out of the fit.
+    light : Light, optional
+        Light of the stellar populations of the model, from which `sfhflow.derived` has mass-to-light ratios.
     """
 
     times: NDArray[np.float64]
@@ -79,6 +82,7 @@ class Posterior:
     seed: int
     model: str
     lines_masked: bool = True
+    light: Light | None = None
 
     def __len__(self) -> int:
         return len(self.metallicity)

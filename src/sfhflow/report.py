@@ -17,9 +17,10 @@ import numpy as np
 
 from sfhflow.derived import all_columns
 from sfhflow.parquet import Column, whole_file, write_table
+from sfhflow.photometry import distance_mpc
 from sfhflow.plots import Predictive, summary_figure
 from sfhflow.posterior import QUANTILES, Posterior
-from sfhflow.summaries import summarise
+from sfhflow.summaries import Summary, summarise
 
 __all__ = [
     "file_stem",
@@ -60,20 +61,19 @@ def summary_dict(posterior: Posterior, *, version: str) -> dict[str, Any]:
     -------
     dict
         Every inferred and derived quantity by name with ``median``, ``p16``, ``p84``, ``p2_5``, ``p97_5`` (None
-        if undefined) and ``unit``; and ``verdict``, ``model``, ``version``, ``input``, ``redshift``,
-        ``n_samples``, ``seed``, ``age_of_universe_gyr``, ``snr`` (median per pixel), ``resolution`` (median
-        lambda / FWHM, or "unknown") and ``notes``.
+        if undefined) and ``unit``; and ``p_quiescent`` (probability that the galaxy is quiescent), ``verdict``,
+        ``model``, ``version``, ``input``, ``redshift``, ``n_samples``, ``seed``, ``age_of_universe_gyr``,
+        ``distance_mpc`` (luminosity distance, None if unknown), ``snr`` (median per pixel), ``resolution``
+        (median lambda / FWHM, or "unknown") and ``notes``.
     """
-    return {**intervals(posterior), **_provenance(posterior, version)}
+    summary = summarise(posterior)
+    provenance = _provenance(posterior, version)
+    return {**_intervals(summary), "p_quiescent": float(summary.p_quiescent), **provenance}
 
 
 def intervals(posterior: Posterior) -> dict[str, dict[str, float | str | None]]:
     """Quantiles and unit of every inferred and derived quantity, by name; None where undefined."""
-    values, units = summarise(posterior)
-    return {
-        name: {**dict(zip(QUANTILES, map(_number, row), strict=True)), "unit": unit}
-        for row, (name, unit) in zip(values, units.items(), strict=True)
-    }
+    return _intervals(summarise(posterior))
 
 
 def json_line(posterior: Posterior, *, version: str | None = None) -> str:
@@ -193,6 +193,13 @@ def _version(version: str | None) -> str:
     return metadata.version("sfhflow") if version is None else version
 
 
+def _intervals(summary: Summary) -> dict[str, dict[str, float | str | None]]:
+    return {
+        name: {**dict(zip(QUANTILES, map(_number, row), strict=True)), "unit": unit}
+        for row, (name, unit) in zip(summary.quantiles, summary.units.items(), strict=True)
+    }
+
+
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
@@ -212,6 +219,7 @@ def _provenance(posterior: Posterior, version: str) -> dict[str, Any]:
         "n_samples": len(posterior),
         "seed": posterior.seed,
         "age_of_universe_gyr": posterior.age_of_universe,
+        "distance_mpc": distance_mpc(data),
         "snr": data.snr,
         "resolution": _resolution(posterior),
         "notes": _notes(posterior),

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from sfhflow.errors import InputError, SpectrumError
+from sfhflow.light import Light
 from sfhflow.model import Model
 from sfhflow.observation import observe
 from sfhflow.parameters import FRACTIONS
@@ -29,8 +30,8 @@ from sfhflow.verdict import Verdict
 __all__ = ["Outcome", "infer_entries", "one_thread", "result_columns", "sample_columns"]
 
 
-# quantiles, verdict and samples of one spectrum
-_Answer = tuple[NDArray[np.float32], Verdict, dict[str, NDArray[np.float32]]]
+# quantiles, probability of quiescence, verdict and samples of one spectrum
+_Answer = tuple[NDArray[np.floating], float, Verdict, dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Outcome:
         Redshift, resolution and signal-to-noise ratio; empty if it could not be read.
     quantiles : array of shape (Q, 5), or None
         Those of every quantity, NaN where undefined; None if it was refused.
+    p_quiescent : float or None
+        Probability that the galaxy is quiescent.
     verdict : Verdict or None
         Whether the answer can be trusted.
     samples : dict
@@ -57,7 +60,8 @@ class Outcome:
     index: int | None
     name: str
     facts: dict[str, float | None]
-    quantiles: NDArray[np.float32] | None
+    quantiles: NDArray[np.floating] | None
+    p_quiescent: float | None
     verdict: Verdict | None
     samples: dict[str, NDArray[np.float32]]
     error: str | None
@@ -114,7 +118,7 @@ def result_columns(
     for name in ("redshift", "resolution", "snr"):
         kind = "float" if name == "redshift" else "float32"
         columns[name] = Column([outcome.facts.get(name) for outcome in outcomes], kind)
-    units = _units()
+    units = _units(model.light)
     nothing = np.full((len(units), len(QUANTILES)), np.nan, dtype=np.float32)
     rows = [nothing if outcome.quantiles is None else outcome.quantiles for outcome in outcomes]
     values = np.stack([nothing, *rows])[1:]
@@ -122,6 +126,7 @@ def result_columns(
         for j, label in enumerate(QUANTILES):
             # NaN becomes null
             columns[f"{quantity}_{label}"] = Column(values[:, i, j], "float32", unit)
+    columns["p_quiescent"] = Column([outcome.p_quiescent for outcome in outcomes], "float32")
     verdicts = [outcome.verdict for outcome in outcomes]
     columns["verdict_ok"] = Column([None if v is None else v.ok for v in verdicts], "bool")
     columns["verdict_reasons"] = Column([None if v is None else list(v.reasons) for v in verdicts], "strings")
@@ -161,11 +166,12 @@ def _answers(
     model: Model, spectra: list[Spectrum], *, n_samples: int, seed: int, keep_samples: bool
 ) -> Iterator[_Answer]:
     for batch in model.infer_batches(spectra, n_samples=n_samples, seed=seed):
-        values, _ = summarise(batch, dtype=np.float32)
+        summary = summarise(batch, dtype=np.float32)
         kept = batch.columns() if keep_samples else {}
         columns = {name: samples.astype(np.float32) for name, (samples, _) in kept.items()}
         for row, verdict in enumerate(batch.verdicts):
-            yield values[row], verdict, {name: column[row] for name, column in columns.items()}
+            samples = {name: column[row] for name, column in columns.items()}
+            yield summary.quantiles[row], float(summary.p_quiescent[row]), verdict, samples
 
 
 def _refusal(model: Model, spectrum: Spectrum) -> SpectrumError | None:
@@ -180,8 +186,9 @@ def _outcome(entry: Entry, answer: _Answer | InputError) -> Outcome:
     origin = entry.input, entry.index, entry.name
     facts = _facts(entry.spectrum) if isinstance(entry.spectrum, Spectrum) else {}
     if isinstance(answer, InputError):
-        return Outcome(*origin, facts, None, None, {}, str(answer))
-    return Outcome(*origin, facts, *answer, None)
+        return Outcome(*origin, facts, None, None, None, {}, str(answer))
+    quantiles, p_quiescent, verdict, samples = answer
+    return Outcome(*origin, facts, quantiles, p_quiescent, verdict, samples, None)
 
 
 def _facts(spectrum: Spectrum) -> dict[str, float | None]:
@@ -198,16 +205,17 @@ def _key_columns(outcomes: Sequence[Outcome]) -> dict[str, Column]:
     }
 
 
-def _units() -> dict[str, str]:
+def _units(light: Light | None) -> dict[str, str]:
     """Names and units of all quantities, those derived from the samples too."""
-    return summarise(_example())[1]
+    return summarise(_example(light)).units
 
 
-def _example() -> Posterior:
+def _example(light: Light | None = None) -> Posterior:
     """Any posterior: its columns are those of all others."""
     spectrum = Spectrum(wavelength=[4000.0, 5000.0], flux=[1.0, 1.0], ivar=[1.0, 1.0], redshift=0.0)  # type: ignore[arg-type]
     times, zeros = np.linspace(0.0, 13.0, len(FRACTIONS))[None], np.zeros(1)
-    return Posterior(times, zeros, zeros, zeros, 13.0, spectrum, Verdict(ok=True, reasons=(), scores={}), 0, "")
+    verdict = Verdict(ok=True, reasons=(), scores={})
+    return Posterior(times, zeros, zeros, zeros, 13.0, spectrum, verdict, 0, "", light=light)
 
 
 def _finite(value: float) -> float | None:
