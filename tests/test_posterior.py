@@ -261,7 +261,11 @@ def test_saving_a_loaded_model_again_gives_the_same_files(folder, tmp_path):
 
 
 def test_a_saved_model_holds_nothing_that_is_executed_when_read(folder):
-    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "card.json",
+        "light.safetensors",
+        "weights.safetensors",
+    ]
     card = json.loads((folder / "card.json").read_text())
     assert card["format"] == 2
     assert load_file(folder / "weights.safetensors")

@@ -29,6 +29,7 @@ from sfhflow.checkpoint import load_checkpoint, save_checkpoint
 from sfhflow.encoder import ProjectionEncoder, principal_components
 from sfhflow.errors import ModelError
 from sfhflow.feed import Batch, Feed
+from sfhflow.galaxy import light_of
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.model import Model
 from sfhflow.network import Architecture, Network
@@ -231,6 +232,7 @@ class _Run:
             parameters=self.simulator.prior.parameters,
             thresholds=self._thresholds(network),
             card=self._card(),
+            light=light_of(self.simulator.library),
         )
 
     def _update(self, features: Tensor, u: Tensor) -> float:

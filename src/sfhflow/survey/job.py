@@ -90,7 +90,7 @@ class Record:
 
 
 def fingerprint(model: Model) -> str:
-    """SHA-256 of what a model answers with: weights, sizes, grid, bounds and thresholds."""
+    """SHA-256 of what a model answers with: weights, sizes, grid, bounds, thresholds and light."""
     setup = (
         model.name,
         model.architecture,
@@ -102,6 +102,8 @@ def fingerprint(model: Model) -> str:
     digest = hashlib.sha256(repr(setup).encode())
     for name, tensor in sorted(model.network.state_dict().items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    for name, table in model.light.bands.items() if model.light else ():
+        digest.update(name.encode() + table.tobytes())
     return digest.hexdigest()
 
 
