@@ -105,7 +105,7 @@ def our_times(model: Model, spectra: list[Spectrum], n_samples: int) -> dict[str
 
 def stages(model: Model, spectra: list[Spectrum], n_samples: int) -> dict[str, float]:
     """Milliseconds a galaxy of each part of the work, in blocks of the size that inference takes."""
-    few = max(1, BLOCK // n_samples)
+    few = min(len(spectra), max(1, BLOCK // n_samples))
     observation = observe(spectra, model.grid, model.library_fwhm)
     network, ages = model.network, observation.age_of_universe[:, None].double().expand(-1, n_samples)
     keys = galaxy_keys(observation.flux, 0)

@@ -1,13 +1,14 @@
 """Write the page on speed from what the benchmarks have measured.
 
-    python -m benchmarks.speed.page > docs/speed.md
+    python -m benchmarks.speed.page [--results DIR] > docs/speed.md
 
-Every number comes from the JSON files in `benchmarks/results/speed`; none is typed by hand.  What has not been
-measured is shown as the command that does it.
+Every number comes from the JSON files in `benchmarks/results/speed`; none is typed by hand.  Of what has not been
+measured there is only the command that does it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,17 +42,15 @@ Numbers = dict[str, Any]
 
 def main() -> None:
     """Print the page."""
-    print(page({name: read(name) for name in COMMANDS}))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    print(page(parser.parse_args().results))
 
 
-def read(name: str) -> Numbers | None:
-    """What a benchmark has written, if it was run."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def page(results: dict[str, Numbers | None]) -> str:
-    """The whole page."""
+def page(folder: Path = RESULTS) -> str:
+    """The whole page, from what the benchmarks have written into a folder."""
+    paths = {name: folder / f"{name}.json" for name in COMMANDS}
+    results = {name: json.loads(path.read_text()) if path.exists() else None for name, path in paths.items()}
     writers: dict[str, tuple[str, Callable[[Numbers], list[str]]]] = {
         "inference": ("Inference beside other flows", inference),
         "scaling": ("Batches, samples, processes, memory", scaling),
