@@ -14,6 +14,7 @@ import typer
 
 import sfhflow
 import toy
+from benchmarks.speed import page as speed
 from sfhflow.cli import app
 from sfhflow.derived import all_columns
 from sfhflow.verdict import REASONS
@@ -68,6 +69,10 @@ def parse(words: list[str]) -> None:
         assert command is not None, f"No such command: {arguments[0]}"
         name, arguments = arguments[0], rest
     command.make_context(name, list(arguments))
+
+
+def test_the_page_on_speed_is_what_the_results_of_the_benchmarks_say():
+    assert (DOCS / "speed.md").read_text() == speed.page() + "\n"
 
 
 ALL_COMMANDS = sorted({(name_of(page), tuple(line)) for page in PAGES for line in commands(page.read_text())})

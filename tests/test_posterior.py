@@ -13,7 +13,7 @@ from sfhflow.cosmology import age_of_universe
 from sfhflow.errors import InputError, ModelError, SpectrumError
 from sfhflow.model import load_model
 from sfhflow.observation import Observation
-from sfhflow.parameters import FRACTIONS
+from sfhflow.parameters import FRACTIONS, GalaxyParameters
 from sfhflow.posterior import Posterior
 from sfhflow.verdict import Verdict
 
@@ -329,3 +329,28 @@ def test_a_file_is_not_a_model(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelError, match="no model there"):
         load_model(tmp_path / "file")
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(InputError, match=r"device is 'cuda'.*choose cpu"):
+        toy.model().to("cuda")
+    assert toy.model().to("cpu").device.type == "cpu"
+
+
+def test_a_graphics_processor_gives_the_samples_of_the_cpu():
+    if not torch.cuda.is_available():
+        pytest.skip("there is none")
+    spectra = toy.spectra(20)
+    one = toy.model().infer(spectra, n_samples=200, seed=0)
+    other = toy.model().to("cuda").infer(spectra, n_samples=200, seed=0)
+    for a, b in zip(one, other, strict=True):
+        u, v = (toy.model().parameters.to_unbounded(*unbounded(p)) for p in (a, b))
+        torch.testing.assert_close(u, v, rtol=0, atol=1e-4)
+        assert a.verdict.reasons == b.verdict.reasons
+
+
+def unbounded(posterior):
+    galaxy = GalaxyParameters(*(torch.as_tensor(array) for array in arrays(posterior)))
+    return galaxy, torch.full((len(posterior),), posterior.age_of_universe, dtype=torch.float64)

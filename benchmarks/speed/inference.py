@@ -30,10 +30,14 @@ from benchmarks.speed.measure import best_of, report
 from benchmarks.speed.mocks import mock_spectra
 from sfhflow import Model, Spectrum, load_model
 from sfhflow.config import Config
+from sfhflow.observation import observe
 from sfhflow.summaries import summarise
 from sfhflow.train import stream_seed
+from sfhflow.variates import galaxy_keys, normal_variates
 
 BLOCKS, WIDTH = 5, 128
+# samples that inference draws at once
+BLOCK = 8_000
 HELD_OUT, BATCH = 2_048, 512
 
 
@@ -60,7 +64,8 @@ def main() -> None:
     torch.set_num_threads(1)
     model = load_model(given.model)
     held_out = pairs(model, HELD_OUT if given.minutes else given.few, "test")
-    ours = our_times(model, list(mock_spectra(model, given.n)), given.samples)
+    spectra = list(mock_spectra(model, given.n))
+    ours = our_times(model, spectra, given.samples)
     sbi = sbi_time(held_out, given.few, given.samples)
     numbers: dict[str, Any] = {
         "settings": {
@@ -70,6 +75,7 @@ def main() -> None:
             "coordinates": model.parameters.n_features,
         },
         "ms_a_galaxy": {**ours, "sbi_maf": sbi},
+        "our_stages_ms": stages(model, spectra, given.samples),
         "ratios": {"sbi_over_ours": sbi / ours["inference"]},
     }
     if given.minutes:
@@ -95,6 +101,31 @@ def our_times(model: Model, spectra: list[Spectrum], n_samples: int) -> dict[str
         )
         times[name] = 1e3 * seconds / len(spectra)
     return times
+
+
+def stages(model: Model, spectra: list[Spectrum], n_samples: int) -> dict[str, float]:
+    """Milliseconds a galaxy of each part of the work, in blocks of the size that inference takes."""
+    few = min(len(spectra), max(1, BLOCK // n_samples))
+    observation = observe(spectra, model.grid, model.library_fwhm)
+    network, ages = model.network, observation.age_of_universe[:, None].double().expand(-1, n_samples)
+    keys = galaxy_keys(observation.flux, 0)
+    n_noise = getattr(network.flow, "n_noise", model.parameters.n_features)
+    noise = normal_variates(keys[:few], n_samples, n_noise)
+    batch = next(model.infer_batches(spectra[:few], n_samples=n_samples))
+    blocks = [slice(start, start + few) for start in range(0, len(spectra) - few + 1, few)]
+    with torch.inference_mode():
+        contexts = network.encoder(observation)
+        u = network.flow.sample(contexts[:few], noise).double()
+        work: dict[str, Callable] = {
+            "rebinning": lambda: observe(spectra, model.grid, model.library_fwhm),
+            "encoding": lambda: network.encoder(observation),
+            "random_numbers": lambda: [normal_variates(keys[b], n_samples, n_noise).shape for b in blocks],
+            "flow": lambda: [network.flow.sample(contexts[b], noise).shape for b in blocks],
+            "physical_parameters": lambda: [model.parameters.to_physical(u, ages[b]) and None for b in blocks],
+            "summaries": lambda: [summarise(batch, dtype="float32") and None for _ in blocks],
+        }
+        n = {name: len(spectra) if name in ("rebinning", "encoding") else few * len(blocks) for name in work}
+        return {name: 1e3 * best_of(do)[0] / n[name] for name, do in work.items()}
 
 
 def pairs(model: Model, n: int, stream: str) -> Pairs:

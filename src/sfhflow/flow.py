@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
+from sfhflow.splines import inverse_coupling
+
 __all__ = ["ConditionalFlow"]
 
 # smallest slope of the splines
@@ -114,7 +116,7 @@ class ConditionalFlow(nn.Module):
         """
         z = self.mixture.sample(context, noise.expand(len(context), -1, -1))
         for coupling in reversed(cast(list[Coupling], list(self.couplings))):
-            z = coupling.inverse(z, context[:, None])
+            z = coupling.inverse(z, context)
         return self.whitening.inverse(z, context) * self.scale + self.location
 
 
@@ -268,10 +270,10 @@ class Coupling(nn.Module):
         return torch.cat([kept, changed], dim=-1).index_select(-1, self.back), log_det.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
-        """Coordinates whose transforms are z (..., D)."""
-        kept = z.index_select(-1, self.kept)
-        changed = self._splines(kept, context).inv(z.index_select(-1, self.changed))
-        return torch.cat([kept, changed], dim=-1).index_select(-1, self.back)
+        """Coordinates whose transforms are z (N, S, D), for contexts (N, n_context)."""
+        weights = [layer.weight for layer in cast(list[nn.Linear], list(self.layers))]
+        terms = self.context(context).split(self.context_sizes, dim=-1)
+        return inverse_coupling(z, self.kept, self.changed, weights, terms, slope=_SLOPE)
 
     def _splines(self, kept: Tensor, context: Tensor) -> MonotonicRQSTransform:
         *inner, last = self.context(context).split(self.context_sizes, dim=-1)

@@ -40,7 +40,7 @@ _LIGHT = "light.safetensors"
 # Galaxies encoded at once and samples drawn at once: they bound the memory whatever the size of the batch, and
 # what is made of so many samples stays in the processor's caches.
 _GALAXIES_AT_ONCE = 128
-_SAMPLES_AT_ONCE = 16_000
+_SAMPLES_AT_ONCE = 8_000
 
 
 class Model:
@@ -93,6 +93,32 @@ class Model:
     def name(self) -> str:
         """Name of the model, as its card gives it."""
         return str(self.card.get("name", "unnamed"))
+
+    def to(self, device: str | torch.device) -> Model:
+        """Compute on another device from now on, as "cuda"; returns the model.
+
+        The random numbers are made on the CPU and the sums over pixels are taken in double precision, so that a
+        galaxy's samples are the same on every device but for rounding in single precision.
+
+        Raises
+        ------
+        InputError
+            If the device cannot be used.
+        """
+        try:
+            self.network.to(device)
+        except (RuntimeError, AssertionError) as error:
+            reason = (str(error).splitlines() or ["unknown"])[0]
+            raise InputError(
+                f"device is {str(device)!r}, which cannot be used ({reason}), expected cpu, or cuda where there "
+                "is such a device; choose cpu"
+            ) from error
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.network.parameters()).device
 
     @overload
     def infer(
@@ -183,14 +209,14 @@ class Model:
         for start in range(0, len(observation.flux), _GALAXIES_AT_ONCE):
             part = observation.rows(slice(start, start + _GALAXIES_AT_ONCE))
             with torch.inference_mode():
-                contexts = self.network.encoder(part)
+                contexts = self.network.encoder(part.to(self.device))
             for _, galaxies in self._samples(part, contexts, n_samples=n_samples, seed=seed):
                 yield from (GalaxyParameters(*galaxy) for galaxy in zip(*galaxies, strict=True))
 
     @torch.inference_mode()
     def _encode(self, observation: Observation) -> tuple[Tensor, list[Verdict]]:
         """Contexts and verdicts of a few galaxies, from one projection."""
-        encoder = self.network.encoder
+        encoder, observation = self.network.encoder, observation.to(self.device)
         projection = encoder.project(observation)
         raw = scores(encoder, observation, projection)
         columns = (raw[name].tolist() for name in raw)

@@ -54,6 +54,10 @@ class Observation(NamedTuple):
         """Select galaxies."""
         return Observation(*(tensor[which] for tensor in self))
 
+    def to(self, device: str | torch.device) -> Observation:
+        """Copy to another device."""
+        return Observation(*(tensor.to(device) for tensor in self))
+
 
 def observe(
     spectra: Sequence[Spectrum], grid: LogGrid, library_fwhm: float, *, mask_lines: bool = True

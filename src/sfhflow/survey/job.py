@@ -53,6 +53,8 @@ class Job:
         Largest number of files or rows in a shard.
     inputs_fingerprint : str
         That of the plan.
+    device : str
+        Where to compute, as "cpu" or "cuda".
     """
 
     folder: str
@@ -64,6 +66,7 @@ class Job:
     keep_samples: bool
     shard_size: int
     inputs_fingerprint: str
+    device: str = "cpu"
 
     def settings(self) -> dict[str, Any]:
         """Everything that the results depend on."""
@@ -137,7 +140,9 @@ def do_shard(
         If this process has another model or version than the job was made with, or the shard cannot be written.
     """
     _check_version(job)
-    return write_shard(job, _model(job.model, job.model_fingerprint), number, entries or batches(parts))
+    return write_shard(
+        job, _model(job.model, job.model_fingerprint, job.device), number, entries or batches(parts)
+    )
 
 
 def write_shard(
@@ -217,14 +222,14 @@ def _sha256(path: Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def _model(name: str, expected: str) -> Model:
+def _model(name: str, expected: str, device: str) -> Model:
     model = load_model(name)
     if fingerprint(model) != expected:
         raise ConfigError(
             f"{name}: this worker's model differs from that of the run, expected the same files on all machines; "
             "give --model a folder that all of them share"
         )
-    return model
+    return model.to(device)
 
 
 def _check_version(job: Job) -> None:
