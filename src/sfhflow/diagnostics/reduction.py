@@ -98,7 +98,9 @@ def reduce_samples(samples: ArrayLike, truth: ArrayLike, *, prior_samples: Array
 
 def join(parts: Sequence[Reduction]) -> Reduction:
     """All galaxies of several reductions, in order."""
-    return Reduction(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Reduction)))
+    return Reduction(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Reduction))
+    )
 
 
 def _quantiles(ordered: NDArray, levels: tuple[float, ...]) -> list[NDArray[np.float64]]:
