@@ -68,8 +68,8 @@ def one_bin(trial: Trial, label: str) -> Bin:
     """All galaxies of a trial; undefined numbers if there are fewer than two."""
     posteriors, n = trial.posteriors, len(trial.posteriors)
     if n < 2:
-        nothing = np.full(len(NAMES), np.nan)
-        return Bin(label, 0, np.full((len(LEVELS), len(NAMES)), np.nan), *[nothing] * 4, log_prob=math.nan)
+        nothing, none_covered = np.full(len(NAMES), np.nan), np.full((len(LEVELS), len(NAMES)), np.nan)
+        return Bin(label, 0, none_covered, nothing, nothing, nothing, nothing, math.nan)
     return Bin(
         label,
         n,

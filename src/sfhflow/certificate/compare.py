@@ -1,4 +1,4 @@
-"""Does a certificate repeat another one of the same model, within what chance allows?
+"""Whether a certificate repeats another one of the same model, within what chance allows.
 
 The coverage of n galaxies has the variance l (1 - l) / n, so two certificates from different galaxies differ by
 less than a few times sqrt(l (1 - l) (1 / n + 1 / m)) everywhere; two with the same galaxies do not differ at all.

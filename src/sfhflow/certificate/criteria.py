@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -128,7 +129,7 @@ def _falling(bins: Sequence[Bin], names: Sequence[str]) -> Criterion:
     ratio, error, where = 0.0, 0.0, ""
     failed = False
     filled = [b for b in bins if b.n_galaxies]
-    for before, after in zip(filled[:-1], filled[1:], strict=True):
+    for before, after in pairwise(filled):
         ratios = np.asarray(after.width) / np.asarray(before.width)
         relative = np.hypot(
             np.asarray(after.width_error) / after.width, np.asarray(before.width_error) / before.width

@@ -26,15 +26,15 @@ def certificate_page(certificate: Plain) -> str:
         f"# Calibration certificate: `{about['model']}`",
         "",
         f"Made by `{about['command']}` from simulations that training never used, and reproduced by the same "
-        f"command: {galaxies} galaxies, {about['n_samples']} posterior samples each, seed {about['seed']}, weights "
-        f"`{about['weights'][:12]}`. {verdict}",
+        f"command: {galaxies} galaxies, {about['n_samples']} posterior samples each, seed {about['seed']}, "
+        f"weights `{about['weights'][:12]}`. {verdict}",
         "",
         *criteria_table(certificate),
         "",
         '"Within noise": exceeded by less than three standard errors of the Monte-Carlo test.',
         "",
-        f"Held-out log-probability of the truth: {certificate['log_prob']:.3f} ± {certificate['log_prob_error']:.3f} "
-        "nats in the unbounded coordinates.",
+        f"Held-out log-probability of the truth: {certificate['log_prob']:.3f} ± "
+        f"{certificate['log_prob_error']:.3f} nats in the unbounded coordinates.",
         "",
         "## Quantities",
         "",
@@ -44,7 +44,8 @@ def certificate_page(certificate: Plain) -> str:
         "",
         "## Coverage in bins",
         "",
-        "Share of true values, in per cent, inside the central interval. Bins are in what is observed or inferred.",
+        "Share of true values, in per cent, inside the central interval. Bins are in what is observed or",
+        "inferred.",
         "",
     ]
     for kind, title in _BINS.items():

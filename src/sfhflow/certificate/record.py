@@ -92,7 +92,7 @@ class Certificate:
         return all(criterion.outcome != "fail" for criterion in self.criteria)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values of four digits, ready for strict JSON; undefined numbers become None."""
+        """Return plain Python values of five digits, ready for strict JSON; undefined numbers become None."""
         return {"format": FORMAT, "passed": self.passed, **_plain(asdict(self))}
 
 
@@ -132,25 +132,26 @@ def certify(trials: dict[str, Trial], prior: NDArray[np.float64], provenance: di
 
 def _quantities(trial: Trial, prior_width: NDArray[np.float64]) -> dict[str, Quantity]:
     posteriors = trial.posteriors
-    columns = (
-        r2(posteriors.mean, posteriors.truth),
-        bias(posteriors.mean, posteriors.truth),
-        np.median(posteriors.width, axis=0),
-        prior_width,
-        posteriors.gain.mean(axis=0),
-        uniformity_p_value(posteriors.rank),
-        uniformity_p_value(central_levels(posteriors.rank)),
-    )
+    columns = {
+        "r2": r2(posteriors.mean, posteriors.truth),
+        "bias": bias(posteriors.mean, posteriors.truth),
+        "width": np.median(posteriors.width, axis=0),
+        "prior_width": prior_width,
+        "information_bits": posteriors.gain.mean(axis=0),
+        "rank_p_value": uniformity_p_value(posteriors.rank),
+        "width_p_value": uniformity_p_value(central_levels(posteriors.rank)),
+    }
     curves = coverage(posteriors.rank, CURVE_LEVELS)
     found = {}
     for i, name in enumerate(NAMES):
+        numbers = {key: float(column[i]) for key, column in columns.items()}
         histogram = np.histogram(posteriors.rank[:, i], _RANK_BINS, (0.0, 1.0))[0]
-        found[name] = Quantity(*(float(column[i]) for column in columns), histogram, curves[:, i])
+        found[name] = Quantity(**numbers, rank_histogram=histogram, curve=curves[:, i])
     return found
 
 
 def _plain(value: Any) -> Any:
-    """Turn arrays into lists, numbers into those of four digits, and those that are not finite into None."""
+    """Turn arrays into lists, numbers into those of five digits, and those that are not finite into None."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
@@ -158,5 +159,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     if isinstance(value, float):
-        return float(f"{value:.4g}") if math.isfinite(value) else None
+        return float(f"{value:.5g}") if math.isfinite(value) else None
     return value

@@ -95,8 +95,8 @@ class Trial:
 
     def rows(self, which: slice | NDArray) -> Trial:
         """Select galaxies."""
-        others = (self.log_prob, self.snr, self.masked, self.in_gaps)
-        return Trial(self.posteriors.rows(which), *(values[which] for values in others))
+        log_prob, snr, masked = self.log_prob[which], self.snr[which], self.masked[which]
+        return Trial(self.posteriors.rows(which), log_prob, snr, masked, self.in_gaps[which])
 
 
 def run_trials(
@@ -213,8 +213,8 @@ def _answer(
     grid = simulator.grid
     pixel = torch.as_tensor(grid.wavelength * grid.step, dtype=torch.float32)
     log_prob = posterior.log_prob(batch.u, observation)
-    columns = (log_prob.double(), signal_to_noise(observation, pixel).double(), share.double(), in_gaps)
-    return Trial(reduced, *(column.numpy() for column in columns))
+    snr = signal_to_noise(observation, pixel)
+    return Trial(reduced, log_prob.double().numpy(), snr.double().numpy(), share.double().numpy(), in_gaps.numpy())
 
 
 def _samples(

@@ -1,4 +1,4 @@
-"""`sfhflow verify`: is a model calibrated on simulations that it was never trained on?"""
+"""`sfhflow verify`: the calibration of a model on simulations that it was never trained on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def verify(
     ] = Path("sfhflow-certificate"),
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if a criterion fails.")] = False,  # noqa: FBT002
 ) -> None:
-    """Test a model on simulations of its own configuration: certificate.json, certificate.md and certificate.png."""
+    """Test a model on new simulations of its own configuration: certificate.json, .md and .png."""
     loaded = load_model(model)
     config = _config(loaded)
     sizes = QUICK if quick else FULL

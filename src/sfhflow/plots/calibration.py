@@ -90,7 +90,8 @@ def rank_histogram(counts: ArrayLike, *, label: str = "", color: str = BLUE, ax:
     expected, n_bins = found.mean(), len(found)
     half = 1.96 * np.sqrt(expected * (1 - 1 / n_bins))
     ax.axhspan(expected - half, expected + half, color=GREY, alpha=0.4, lw=0, label="calibrated (95 %)")
-    ax.stairs(found, np.linspace(0, 1, n_bins + 1), color=color, lw=1.2)
+    centres = (np.arange(n_bins) + 0.5) / n_bins
+    ax.hist(centres, bins=n_bins, range=(0, 1), weights=found, histtype="step", color=color, lw=1.2)
     name = LABELS.get(label, label).partition(" [")[0]
     ax.set(xlim=(0, 1), ylim=(0, None))
     return finish(ax, f"rank of {name}" if name else "rank of the truth", "galaxies")

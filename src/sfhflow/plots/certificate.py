@@ -25,7 +25,8 @@ def certificate_figure(certificate: Plain) -> Figure:
     quantities = certificate["quantities"]
     n_galaxies = certificate["everything"]["n_galaxies"]
     figure = new_figure(2.1 * COLUMN_INCHES, 2.4 * COLUMN_INCHES)
-    above, middle, below = figure.subfigures(3, 1, height_ratios=[1.0, 0.75, 0.85])
+    rows: Any = figure.subfigures(3, 1, height_ratios=[1.0, 0.75, 0.85])
+    above, middle, below = rows
     left, right = above.subplots(1, 2)
     coverage(
         certificate["curve_levels"],
@@ -50,7 +51,7 @@ def coverage_in_bins(certificate: Plain, *, kind: str = "snr", ax: Axes | None =
     x, level = np.arange(len(bins)), certificate["levels"].index(_LEVEL)
     ax.axhspan(_LEVEL - _TOLERANCE, _LEVEL + _TOLERANCE, color=GREY, alpha=0.3, lw=0)
     ax.axhline(_LEVEL, color=BLACK, lw=0.8, ls="--")
-    for k, name in enumerate(certificate["quantities"]):
+    for k in range(len(certificate["quantities"])):
         color, line = line_style(k)
         ax.plot(x, [b["coverage"][level][k] for b in bins], color=color, ls=line, lw=1.1, marker=".", ms=3)
     ax.set_xticks(x, [b["label"].replace(" to ", "–") for b in bins])
