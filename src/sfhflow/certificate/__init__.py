@@ -9,7 +9,7 @@ a `Certificate`: coverage, rank tests, random points, sharpness and the criteria
 from sfhflow.certificate.bins import Bin
 from sfhflow.certificate.compare import compare
 from sfhflow.certificate.criteria import Criterion
-from sfhflow.certificate.page import certificate_page
+from sfhflow.certificate.page import certificate_page, certificate_sections
 from sfhflow.certificate.record import Certificate, Quantity, certify
 from sfhflow.certificate.trial import NAMES, AmortizedPosterior, Sizes, Trial, headline, run_trials
 from sfhflow.certificate.uniformity import SampleTest
@@ -25,6 +25,7 @@ __all__ = [
     "Sizes",
     "Trial",
     "certificate_page",
+    "certificate_sections",
     "certify",
     "compare",
     "headline",

@@ -5,64 +5,63 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["bins_table", "certificate_page", "criteria_table", "quantities_table"]
+__all__ = ["certificate_page", "certificate_sections"]
 
 Plain = Mapping[str, Any]
 
 _BINS = {
-    "snr": "By median signal-to-noise ratio per Angstrom",
-    "t50": "By inferred t50 (posterior median, as a fraction of the age of the Universe)",
-    "mh": "By inferred [M/H] (posterior median)",
-    "masked": "By the share of pixels masked in addition",
+    "snr": "Coverage by median signal-to-noise ratio per Angstrom",
+    "t50": "Coverage by inferred t50 (posterior median, as a fraction of the age of the Universe)",
+    "mh": "Coverage by inferred [M/H] (posterior median)",
+    "masked": "Coverage by the share of pixels masked in addition",
 }
 
 
 def certificate_page(certificate: Plain) -> str:
-    """Write the page of a certificate."""
+    """Write a certificate as a page of its own."""
+    title = f"# Calibration certificate: `{certificate['provenance']['model']}`"
+    return "\n".join([title, "", *certificate_sections(certificate)])
+
+
+def certificate_sections(certificate: Plain) -> list[str]:
+    """Lines of a certificate, for a page that is about more."""
     about = certificate["provenance"]
     galaxies = ", ".join(f"{n} {name}" for name, n in about["galaxies"].items())
     verdict = "No criterion failed." if certificate["passed"] else "**Some criteria failed.**"
     lines = [
-        f"# Calibration certificate: `{about['model']}`",
-        "",
-        f"Made by `{about['command']}` from simulations that training never used, and reproduced by the same "
-        f"command: {galaxies} galaxies, {about['n_samples']} posterior samples each, seed {about['seed']}, "
+        f"Printed by `{about['command']}` from simulations that training never used, and reproduced by the same",
+        f"command: {galaxies} galaxies, {about['n_samples']} posterior samples each, seed {about['seed']},",
         f"weights `{about['weights'][:12]}`. {verdict}",
         "",
-        *criteria_table(certificate),
+        *_criteria_table(certificate),
         "",
-        '"Within noise": exceeded by less than three standard errors of the Monte-Carlo test.',
+        '"Within noise": exceeded, but by less than three standard errors of the Monte-Carlo test.',
         "",
         f"Held-out log-probability of the truth: {certificate['log_prob']:.3f} ± "
         f"{certificate['log_prob_error']:.3f} nats in the unbounded coordinates.",
         "",
-        "## Quantities",
+        "### All galaxies",
         "",
         "Times are fractions of the age of the Universe; widths are those of the 68 % interval.",
         "",
-        *quantities_table(certificate),
-        "",
-        "## Coverage in bins",
-        "",
-        "Share of true values, in per cent, inside the central interval. Bins are in what is observed or",
-        "inferred.",
+        *_quantities_table(certificate),
         "",
     ]
     for kind, title in _BINS.items():
-        lines += [f"### {title}", "", *bins_table(certificate, certificate["local"][kind]), ""]
-    lines += [
+        lines += [f"### {title}", "", *_bins_table(certificate, certificate["local"][kind]), ""]
+    return [
+        *lines,
         "### Hardly any signal",
         "",
-        "A posterior that learns nothing is as wide as the prior (ratio 1). Thousands of pixels still tell a",
-        "colour at a signal-to-noise ratio of 1.",
+        "A posterior that learns nothing is as wide as the prior (ratio 1). At a signal-to-noise ratio of 1 a pixel,",
+        "thousands of pixels still tell a colour.",
         "",
         *_faint_table(certificate),
         "",
     ]
-    return "\n".join(lines)
 
 
-def criteria_table(certificate: Plain) -> list[str]:
+def _criteria_table(certificate: Plain) -> list[str]:
     """Rows of what was demanded and found."""
     rows = (
         [c["statement"], _number(c["value"]), _number(c["limit"]), c["where"], c["outcome"]]
@@ -71,7 +70,7 @@ def criteria_table(certificate: Plain) -> list[str]:
     return _table(["criterion", "found", "limit", "where", "outcome"], rows)
 
 
-def quantities_table(certificate: Plain) -> list[str]:
+def _quantities_table(certificate: Plain) -> list[str]:
     """Rows of the headline quantities over all galaxies."""
     names = list(certificate["quantities"])
     columns = {
@@ -90,7 +89,7 @@ def quantities_table(certificate: Plain) -> list[str]:
     return _table(["", *names], rows)
 
 
-def bins_table(
+def _bins_table(
     certificate: Plain, bins: Sequence[Plain], levels: Sequence[float] = (0.5, 0.68, 0.95)
 ) -> list[str]:
     """Rows of coverage, R2 and width in bins."""
