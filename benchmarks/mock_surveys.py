@@ -175,7 +175,7 @@ class Galaxies:
         error = survey.error_shape / np.sqrt(width)
         inside = (rest > REFERENCE[0]) & (rest < REFERENCE[1])
         error *= np.median((flux * np.sqrt(1 / width) / error)[inside]) / snr
-        noise = _pixel_noise(wavelength, np.random.default_rng([self._noise_seed, i, again]))
+        noise = pixel_noise(wavelength, np.random.default_rng([self._noise_seed, i, again]))
         ends = window or (survey.low, survey.high)
         hidden = (rest < self.grid.low + 30) | (rest > self.grid.high - 30)
         return Spectrum(
@@ -190,7 +190,7 @@ class Galaxies:
         )
 
 
-def _pixel_noise(wavelength: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def pixel_noise(wavelength: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Unit noise of pixels: sums of one fine white noise over each, divided by the root of their lengths."""
     cumulative = np.concatenate([[0.0], np.cumsum(rng.normal(size=_N_FINE))])
     log = np.log(wavelength)

@@ -16,8 +16,8 @@ air           A spectrum with vacuum wavelengths, and the same with those conver
               that of the package (Ciddor 1996, Appl. Opt. 35, 1566), and told so.  "Misread" is told wrongly.
 junk          NaN, 0 and 1e9 in masked pixels: samples must agree to the last bit.
 library       Mocks from the SSPs of DATA/ssp/miuscat_basti_ku1.30, with no artificial template mismatch: the
-              difference of the libraries is the mismatch.  `--ablation` names a model trained without mismatch, to be
-              shown beside.
+              difference of the libraries is the mismatch.  A model trained without mismatch, which `--ablation`
+              names, is shown beside.
 sharpness     The same galaxies and noise patterns at rising signal-to-noise ratios: median widths must fall.
 """
 
@@ -258,7 +258,8 @@ def markdown(results: dict[str, Any]) -> list[str]:
         f"{results['galaxies']} galaxies of S/N 10 to 100 per Angstrom, SDSS where no instrument is named. For "
         "comparison: SDSS twice, with independent noise, agrees within 0.3 sigma for "
         f"{100 * first['other_noise']:.0f} % (rms shift {first['other_noise_rms_shift']:.2f} sigma);",
-        f"a spectrum in vacuum read as air moves its medians by {results['tests']['air']['misread']:.2f} sigma on average.",
+        "a spectrum in vacuum read as one in air moves its medians by "
+        f"{results['tests']['air']['misread']:.2f} sigma on average.",
     ]
     return lines + _library_table(results["tests"]["library"])
 
