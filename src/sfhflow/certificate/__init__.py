@@ -7,7 +7,7 @@ a `Certificate`: coverage, rank tests, random points, sharpness and the criteria
 """
 
 from sfhflow.certificate.bins import Bin
-from sfhflow.certificate.compare import compare
+from sfhflow.certificate.comparison import compare
 from sfhflow.certificate.criteria import Criterion
 from sfhflow.certificate.page import certificate_page, certificate_sections
 from sfhflow.certificate.record import Certificate, Quantity, certify
