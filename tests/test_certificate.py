@@ -17,6 +17,7 @@ from sfhflow.certificate.trial import BATCH, mask_more, signal_to_noise
 from sfhflow.cli import verify
 from sfhflow.config import read_config
 from sfhflow.errors import ModelError
+from sfhflow.model import shipped_models
 from sfhflow.plots import certificate_figure
 from sfhflow.train import stream_seed
 
@@ -219,6 +220,14 @@ def test_a_certificate_of_other_weights_in_the_folder_of_the_model_is_noticed(tr
     (trained / "certificate.json").write_text(json.dumps({"provenance": {"weights": "0" * 64}}))
     verify.verify(str(trained), quick=True, out=tmp_path / "out")
     assert re.search("^fail .*certificate.json is of these weights", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_repeats_its_own_certificate(tmp_path, capsys):
+    if not (shipped_models()["default"] / "certificate.json").is_file():
+        pytest.skip("the model carries no certificate")
+    verify.verify("default", quick=True, out=tmp_path)
+    assert re.search("^pass .*own certificate is repeated", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_model_without_configuration_is_refused(tmp_path):

@@ -9,6 +9,8 @@ __all__ = ["certificate_page", "certificate_sections"]
 
 Plain = Mapping[str, Any]
 
+_LEVELS = (0.5, 0.68, 0.95)
+
 _BINS = {
     "snr": "Coverage by median signal-to-noise ratio per Angstrom",
     "t50": "Coverage by inferred t50 (posterior median, as a fraction of the age of the Universe)",
@@ -48,7 +50,7 @@ def certificate_sections(certificate: Plain) -> list[str]:
         "",
     ]
     for kind, title in _BINS.items():
-        lines += [f"### {title}", "", *_bins_table(certificate, certificate["local"][kind]), ""]
+        lines += [f"### {title}", "", *_bins_table(certificate, kind), ""]
     return [
         *lines,
         "### Hardly any signal",
@@ -89,18 +91,20 @@ def _quantities_table(certificate: Plain) -> list[str]:
     return _table(["", *names], rows)
 
 
-def _bins_table(
-    certificate: Plain, bins: Sequence[Plain], levels: Sequence[float] = (0.5, 0.68, 0.95)
-) -> list[str]:
-    """Rows of coverage, R2 and width in bins."""
+def _bins_table(certificate: Plain, kind: str) -> list[str]:
+    """Rows of coverage (per cent of true values inside the central interval), widths and R2 in bins.
+
+    R2 is left out where bins are in what is inferred: it measures against the scatter inside the bin.
+    """
     names = list(certificate["quantities"])
     rows = []
-    for one in (b for b in bins if b["n_galaxies"]):
-        for level in levels:
+    for one in (b for b in certificate["local"][kind] if b["n_galaxies"]):
+        for level in _LEVELS:
             values = one["coverage"][certificate["levels"].index(level)]
             rows.append([_label(one), f"{100 * level:.0f} %", *(_number(100 * v, ".1f") for v in values)])
-        rows.append([_label(one), "R2", *(_number(v, ".3f") for v in one["r2"])])
         rows.append([_label(one), "width", *(_number(v, ".3f") for v in one["width"])])
+        if kind in ("snr", "masked"):
+            rows.append([_label(one), "R2", *(_number(v, ".3f") for v in one["r2"])])
     return _table(["galaxies", "", *names], rows)
 
 
