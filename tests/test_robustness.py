@@ -24,6 +24,7 @@ def galaxies(model):
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
     monkeypatch.setattr(robustness, "N_SAMPLES", 100)
+    monkeypatch.setattr(robustness, "MANY_SAMPLES", 10_000)
 
 
 @pytest.mark.parametrize("survey", SURVEYS, ids=lambda survey: survey.name)
@@ -63,7 +64,7 @@ def test_the_same_call_gives_the_same_spectra_and_another_realisation_others(gal
 def test_media_and_junk_make_no_difference_and_a_misread_medium_does(model, galaxies):
     found = robustness.air(model, galaxies)["air"]
     assert found["passed"]
-    assert found["misread"] > 10 * found["value"]
+    assert found["misread"] > 2 * found["value"]
     assert robustness.junk(model, galaxies, np.random.default_rng(0))["junk"]["value"] == 0
 
 
