@@ -115,6 +115,18 @@ def test_what_lies_under_the_mask_changes_nothing(model):
     assert not np.array_equal(model.infer(spectrum, n_samples=50).times, expected.times)
 
 
+@pytest.mark.parametrize("junk", [np.nan, 0.0, 1e9])
+def test_junk_in_masked_pixels_leaves_samples_and_verdict_as_they_are_to_the_last_bit(model, junk):
+    for row, spectrum in enumerate(toy.spectra(3)):
+        hidden = np.random.default_rng(row).random(len(spectrum)) < 0.3
+        clean = model.infer(spectrum.with_mask(hidden), n_samples=50)
+        arrays_of = {name: np.where(hidden, junk, getattr(spectrum, name)) for name in ("flux", "ivar")}
+        dirty = model.infer(replace(spectrum, **arrays_of, mask=hidden | spectrum.mask), n_samples=50)
+        for one, other in zip(arrays(clean), arrays(dirty), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert clean.verdict == dirty.verdict
+
+
 @pytest.mark.parametrize("factor", [1e-20, 1e25])
 def test_the_unit_of_the_flux_changes_nothing(model, factor):
     spectrum = toy.spectra(1)[0]

@@ -8,6 +8,7 @@ library nor the simulator that made it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -242,6 +243,13 @@ class Model:
     def log_prob(self, u: Tensor, observation: Observation) -> Tensor:
         """Log posterior density (N,) of unbounded coordinates (N, D) given N observations."""
         return self.network.log_prob(u, observation)
+
+    def digest(self) -> str:
+        """SHA-256 of the weights, by which results can tell which model they are of."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def save(self, directory: str | Path) -> None:
         """Write the model's files into `directory` (made if missing)."""
