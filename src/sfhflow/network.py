@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sfhflow.encoder import ProjectionEncoder
+from sfhflow.encoder import ENCODERS, EncoderName
 from sfhflow.flow import ConditionalFlow
 from sfhflow.observation import Observation
 
@@ -18,8 +18,21 @@ __all__ = ["Architecture", "Network"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of the networks; everything needed to rebuild them before their weights are loaded."""
+    """Kinds and sizes of the networks; everything needed to rebuild them before their weights are loaded.
 
+    Attributes
+    ----------
+    encoder : str
+        What makes the context of a spectrum: a name of `sfhflow.encoder.ENCODERS`.
+    n_components, error_floor : int, float
+        Of the projection on principal components, see `sfhflow.projection.Projector`.
+    width, depth, n_context : int
+        Of the encoder's network, see its class.
+    transforms, hidden, bins
+        Of the flow.
+    """
+
+    encoder: EncoderName = "projection"
     n_components: int = 80
     width: int = 256
     depth: int = 4
@@ -35,7 +48,7 @@ class Network(nn.Module):
 
     def __init__(self, architecture: Architecture, n_pixels: int, n_features: int) -> None:
         super().__init__()
-        self.encoder = ProjectionEncoder(
+        self.encoder = ENCODERS[architecture.encoder](
             n_pixels,
             n_components=architecture.n_components,
             width=architecture.width,

@@ -26,12 +26,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from sfhflow.checkpoint import load_checkpoint, save_checkpoint
-from sfhflow.encoder import ProjectionEncoder, principal_components
+from sfhflow.encoder import Encoder
 from sfhflow.errors import ModelError
 from sfhflow.feed import Batch, Feed
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.model import Model
 from sfhflow.network import Architecture, Network
+from sfhflow.projection import principal_components
 from sfhflow.simulator import Simulator
 from sfhflow.verdict import calibrate, scores
 
@@ -145,7 +146,7 @@ class _Source:
     """Simulated training batches by number."""
 
     simulator: Simulator
-    encoder: ProjectionEncoder
+    encoder: Encoder
     seed: int
     batch_size: int
 

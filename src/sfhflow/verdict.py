@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfhflow.encoder import ProjectionEncoder
 from sfhflow.observation import Observation
+from sfhflow.projection import Projector
 
 __all__ = ["REASONS", "Thresholds", "Verdict", "calibrate", "judge", "scores"]
 
@@ -70,9 +70,9 @@ class Verdict:
 
 
 @torch.no_grad()
-def scores(encoder: ProjectionEncoder, observation: Observation) -> dict[str, Tensor]:
+def scores(projector: Projector, observation: Observation) -> dict[str, Tensor]:
     """Raw scores, each of shape (N,); large is suspicious."""
-    projection = encoder.project(observation)
+    projection = projector.project(observation)
     informed = 1 - projection.sigma**2
     weighted = (informed * projection.coefficients**2).sum(-1) / informed.sum(-1).clamp_min(1e-3)
     return {
