@@ -1,15 +1,16 @@
 """Encoders and flows compared: held-out log-probability after training for the same processor time.
 
-    python -m benchmarks.architectures [--minutes 5] [--quick] [--only NAME ...] [--out FOLDER] [--work FOLDER]
+    python -m benchmarks.architectures [--minutes 5] [--quick] [--only NAME ...] [--out FILE.json] [--work FOLDER]
 
 Every candidate is trained on the simulator of `configs/default.toml` with one thread, from the same seeds, with
 the same principal components, batch and learning rate, for `--minutes` of processor time (the steps that fit
 into it are found by a short run first, so that the learning rate falls to zero at the end).  What is measured
 on galaxies that no training sees: the mean log-probability of the truth in nats, over all and by
 signal-to-noise ratio, with the difference from the first candidate galaxy by galaxy.  Finished candidates are
-kept under `--work` and not trained again; `--out` gets `architectures.json` and the same as a table,
-`architectures.md`, which the documentation shows.  `--quick` does all of it in little time, on a coarse grid, to
-see that it runs: its figures mean nothing.
+kept under `--work` and not trained again.  The results go to `--out` and, as a table, into the page
+`docs/concepts/method.md`.
+`--quick` does all of it in little time, on a coarse grid, to see that it runs: its figures mean nothing and are
+only printed.
 """
 
 from __future__ import annotations
@@ -25,20 +26,27 @@ from typing import Any
 
 import torch
 
-from benchmarks.holdout import EDGES, signal_to_noise
 from sfhflow import Model
 from sfhflow.config import read_config
 from sfhflow.grid import LogGrid
 from sfhflow.network import Architecture, Network
+from sfhflow.observation import Observation
 from sfhflow.simulator import Simulation, Simulator
 from sfhflow.train import TrainingPlan, fit, stream_seed
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "architectures.json"
+PAGE = ROOT / "docs" / "concepts" / "method.md"
+MARKS = "<!-- architectures -->\n\n", "\n<!-- end of architectures -->"
+"""Between what the table stands on the page."""
+
+EDGES = (3.0, 10.0, 30.0, 100.0, 300.0)
 CANDIDATES: dict[str, dict[str, Any]] = {
     "projection": {},
     "residual": {"encoder": "residual"},
     "attention": {"encoder": "spender-attention", "width": 128, "depth": 3},
     "hybrid": {"encoder": "hybrid"},
+    "maf": {"flow": "maf", "transforms": 5, "hidden": (128, 128)},
 }
 """What each candidate has other than the default architecture; the first is the reference."""
 
@@ -117,8 +125,8 @@ class Comparison:
             ],
         }
 
-    def signal_to_noise(self) -> list[float]:
-        """Of the test galaxies, per pixel."""
+    def snr(self) -> list[float]:
+        """Mean signal-to-noise ratios of the test galaxies per observed pixel."""
         return [value for part in self._galaxies() for value in signal_to_noise(part.observation).tolist()]
 
     def _start(self, architecture: Architecture) -> Model:
@@ -126,7 +134,7 @@ class Comparison:
         simulator = self.setting.simulator
         if self._seeded is None:
             once = replace(self.plan, steps=1, validate_every=1)
-            self._seeded = fit(simulator, architecture=Architecture(), plan=once)[0]
+            self._seeded = fit(simulator, architecture=architecture, plan=once)[0]
         torch.manual_seed(self.plan.seed)
         network = Network(architecture, simulator.grid.n_pixels, simulator.prior.parameters.n_features)
         seeded = self._seeded.network.encoder
@@ -170,6 +178,12 @@ class Comparison:
         return n / sorted(times)[1]
 
 
+def signal_to_noise(observation: Observation) -> torch.Tensor:
+    """Mean signal-to-noise ratio per observed pixel, shape (N,)."""
+    good = observation.ivar > 0
+    return (observation.flux * observation.ivar.sqrt()).sum(-1) / good.sum(-1)
+
+
 def compare(setting: Setting, candidates: Mapping[str, Mapping[str, Any]], work: Path) -> dict[str, Any]:
     """Train and measure every candidate that is not found finished in `work`; summaries by name."""
     work.mkdir(parents=True, exist_ok=True)
@@ -180,8 +194,9 @@ def compare(setting: Setting, candidates: Mapping[str, Mapping[str, Any]], work:
         path = work / f"{name}.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
         if kept.get("key") != key:
-            kept = {"key": key, **comparison.result(architecture), "snr": comparison.signal_to_noise()}
+            kept = {"key": key, **comparison.result(architecture), "snr": comparison.snr()}
             path.write_text(json.dumps(kept) + "\n")
+            kept = json.loads(path.read_text())
         results[name] = kept
         print(
             f"{name}: {kept['steps']} steps, {sum(kept['log_prob']) / len(kept['log_prob']):.3f} nats", flush=True
@@ -211,11 +226,11 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return summaries
 
 
-def table(summaries: Mapping[str, Mapping[str, Any]], *, minutes: float) -> list[str]:
-    """The results as a Markdown table."""
+def table(record: Mapping[str, Any]) -> str:
+    """The results as Markdown."""
+    summaries = record["candidates"]
     first = next(iter(summaries.values()))
     labels = list(first["log_prob"])
-    counts = ", ".join(f"{label} {first['n'][label]}" for label in labels)
     lines = [
         "| encoder | flow | " + " | ".join(labels) + " | difference | weights | steps | samples/s |",
         "|---|---|" + "---:|" * (len(labels) + 4),
@@ -225,17 +240,24 @@ def table(summaries: Mapping[str, Mapping[str, Any]], *, minutes: float) -> list
         figures = " | ".join(f"{result['log_prob'].get(label, float('nan')):.2f}" for label in labels)
         gain = "" if result is first else f"{result['gain']:+.2f} ± {result['gain_error']:.2f}"
         lines.append(
-            f"| {architecture['encoder']} | {architecture.get('flow', '')} | {figures} | {gain} | "
-            f"{result['parameters'] / 1e6:.2f} M | {result['steps']} | {result['samples_per_second']:.0f} |"
+            f"| {architecture['encoder']} | {architecture['flow']} | {figures} | {gain} | "
+            f"{result['parameters'] / 1e6:.2f} M | {result['steps']} | {result['samples_per_second']:.2g} |"
         )
     used = [result["cpu_minutes"] for result in summaries.values()]
+    counts = ", ".join(f"{label} {first['n'][label]}" for label in labels)
     caption = (
-        f"Mean log-probability of the truth in nats after {minutes:g} minutes of training each on one core (used: "
-        f"{min(used):.1f} to {max(used):.1f} minutes), and its difference from the first row with the standard "
-        f"error. Galaxies: {counts}. Samples a second of one core, encoder included. Printed by "
-        f"`python -m benchmarks.architectures`."
+        f"Mean log-probability of the truth in nats, higher is better, after {record['minutes']:g} minutes of "
+        f"training each on one core\n(used: {min(used):.1f} to {max(used):.1f} minutes); the difference from the "
+        "first row with its standard error; samples a second of one core, encoder included.\n"
+        f"Galaxies: {counts}. Printed by `python -m benchmarks.architectures --minutes {record['minutes']:g}`."
     )
-    return [*lines, "", caption]
+    return "\n".join([*lines, "", caption, ""])
+
+
+def on_page(page: str, lines: str) -> str:
+    """The page with the table in its place."""
+    before, rest = page.split(MARKS[0])
+    return before + MARKS[0] + lines + MARKS[1] + rest.split(MARKS[1])[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -244,21 +266,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="processor time of each training")
     parser.add_argument("--quick", action="store_true", help="see that it runs")
     parser.add_argument("--only", nargs="+", choices=list(CANDIDATES), help="some of the candidates")
-    parser.add_argument("--out", type=Path, help="folder of the results (benchmarks/results; quick: --work)")
+    parser.add_argument("--out", type=Path, help=f"results ({RESULTS.relative_to(ROOT)}, and the page)")
     parser.add_argument("--work", type=Path, help="folder of finished candidates (runs/architectures)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     chosen = setting(minutes=options.minutes, quick=options.quick)
     work = options.work or ROOT / "runs" / ("architectures-quick" if options.quick else "architectures")
-    out = options.out or (work / "results" if options.quick else ROOT / "benchmarks" / "results")
     candidates = {name: CANDIDATES[name] for name in options.only or CANDIDATES}
     results = compare(chosen, candidates, work)
-    lines = table(results, minutes=chosen.minutes)
-    out.mkdir(parents=True, exist_ok=True)
     record = {"minutes": chosen.minutes, "seed": chosen.plan.seed, "candidates": results}
-    (out / "architectures.json").write_text(json.dumps(record, indent=1) + "\n")
-    (out / "architectures.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    print(table(record))
+    if options.out or not (options.quick or options.only):
+        (options.out or RESULTS).write_text(json.dumps(record, indent=1) + "\n")
+    if not (options.out or options.quick or options.only):
+        PAGE.write_text(on_page(PAGE.read_text(), table(record)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from sfhflow.encoder import ENCODERS, EncoderName
-from sfhflow.flow import ConditionalFlow
+from sfhflow.flow import FLOWS, FlowName
 from sfhflow.observation import Observation
 
 __all__ = ["Architecture", "Network"]
@@ -24,6 +24,8 @@ class Architecture:
     ----------
     encoder : str
         What makes the context of a spectrum: a name of `sfhflow.encoder.ENCODERS`.
+    flow : str
+        The density given the context: a name of `sfhflow.flow.FLOWS`.
     n_components, error_floor : int, float
         Of the projection on principal components, see `sfhflow.projection.Projector`.
     width, depth, n_context : int
@@ -33,6 +35,7 @@ class Architecture:
     """
 
     encoder: EncoderName = "projection"
+    flow: FlowName = "coupling"
     n_components: int = 80
     width: int = 256
     depth: int = 4
@@ -56,7 +59,7 @@ class Network(nn.Module):
             n_context=architecture.n_context,
             error_floor=architecture.error_floor,
         )
-        self.flow = ConditionalFlow(
+        self.flow = FLOWS[architecture.flow](
             n_features,
             architecture.n_context,
             transforms=architecture.transforms,

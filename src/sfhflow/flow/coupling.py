@@ -12,13 +12,14 @@ which is computed once a galaxy and not once a sample: that is what makes sampli
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
+
+from sfhflow.flow.base import Flow
 
 __all__ = ["ConditionalFlow"]
 
@@ -29,7 +30,7 @@ _LOG_DIAGONAL = 12.0
 _FAR = 1e4
 
 
-class ConditionalFlow(nn.Module):
+class ConditionalFlow(Flow):
     """Flow over `n_features` coordinates given a context vector.
 
     Parameters
@@ -46,9 +47,6 @@ class ConditionalFlow(nn.Module):
         Seed of the random splits and initial weights.
     """
 
-    location: Tensor
-    scale: Tensor
-
     def __init__(
         self,
         n_features: int,
@@ -59,25 +57,12 @@ class ConditionalFlow(nn.Module):
         bins: int = 8,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.n_features = n_features
-        self.register_buffer("location", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(n_features))
+        super().__init__(n_features)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             orders = [torch.randperm(n_features) for _ in range(transforms)]
             self.whitening = Whitening(n_features, n_context)
             self.couplings = nn.ModuleList(Coupling(order, n_context, hidden, bins) for order in orders)
-
-    def standardise(self, u: Tensor) -> None:
-        """Set location and scale of the coordinates from a sample (N, n_features)."""
-        self.location.copy_(u.mean(0))
-        self.scale.copy_(u.std(0))
-
-    def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
-        """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
-        z, log_det = self.transform(u, context)
-        return log_det - 0.5 * (z.square().sum(-1) + self.n_features * math.log(2 * math.pi))
 
     def transform(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Noise z (..., n_features) that `sample` makes u of, and the log determinant of dz/du (...,)."""
@@ -88,18 +73,7 @@ class ConditionalFlow(nn.Module):
         return z, log_det - self.scale.log().sum()
 
     def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Transport standard-normal noise to samples.
-
-        Parameters
-        ----------
-        context : Tensor of shape (N, n_context)
-        noise : Tensor of shape (S, n_features)
-            Shared by all galaxies: a galaxy's samples do not depend on the batch it is in.
-
-        Returns
-        -------
-        Tensor of shape (N, S, n_features)
-        """
+        """Transport standard-normal noise to samples, see `Flow.sample`."""
         z = noise.expand(len(context), -1, -1)
         for coupling in reversed(cast(list[Coupling], list(self.couplings))):
             z = coupling.inverse(z, context[:, None])

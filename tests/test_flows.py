@@ -1,0 +1,155 @@
+"""What holds for every flow that a configuration can name: a normalised density with samples to match."""
+
+import math
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+
+import toy
+from sfhflow.config import read_config
+from sfhflow.errors import ConfigError
+from sfhflow.flow import FLOWS, FlowName
+from sfhflow.model import load_model
+from sfhflow.train import fit
+
+NAMES = sorted(FLOWS)
+N_CONTEXT = 3
+# of random changes to the weights: far from the identity, not beyond a double
+BEND = {"maf": 0.15}
+
+
+def bent(name, n_features, *, seed=0, bend=None):
+    """A flow far from the identity, in double precision."""
+    flow = FLOWS[name](n_features, N_CONTEXT, transforms=3, hidden=(16,), bins=6).double().eval()
+    generator = torch.Generator().manual_seed(seed + 100)
+    bend = BEND.get(name, 0.5) if bend is None else bend
+    with torch.no_grad():
+        for weight in flow.parameters():
+            weight += bend * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+    flow.location.copy_(torch.linspace(-1, 2, n_features))
+    flow.scale.copy_(torch.linspace(0.5, 2, n_features))
+    return flow
+
+
+def contexts(n, seed=1):
+    return torch.randn(n, N_CONTEXT, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def noise(n, n_features, *, width=1.0, seed=2):
+    g = torch.Generator().manual_seed(seed)
+    return width * torch.randn(n, n_features, generator=g, dtype=torch.float64)
+
+
+def test_the_names_of_a_configuration_are_those_of_the_registry():
+    assert set(get_args(FlowName)) == set(FLOWS)
+    assert len(FLOWS) >= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n_features", [2, 3, 7])
+def test_samples_go_back_to_the_noise_they_came_from(name, n_features):
+    flow, context, z = bent(name, n_features), contexts(4), noise(50, n_features, width=2.0)
+    with torch.no_grad():
+        u = flow.sample(context, z)
+        back, _ = flow.transform(u, context[:, None].expand(-1, 50, -1))
+    assert (u - z).abs().mean() > 0.3
+    torch.testing.assert_close(back, z.expand(4, -1, -1), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n_features", [2, 5])
+def test_the_density_is_the_change_of_variables_of_the_sampler(name, n_features):
+    flow, context = bent(name, n_features), contexts(1)
+    for z in noise(5, n_features):
+        jacobian = torch.autograd.functional.jacobian(lambda n: flow.sample(context, n[None])[0, 0], z)
+        normal = -0.5 * (z.square().sum() + n_features * math.log(2 * math.pi))
+        expected = normal - torch.linalg.slogdet(jacobian).logabsdet
+        with torch.no_grad():
+            u = flow.sample(context, z[None])[0, 0]
+            assert flow.log_prob(u, context[0]).item() == pytest.approx(expected.item(), abs=1e-8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("row", [0, 1])
+def test_the_density_integrates_to_one(name, row):
+    # bent less, so that a grid can follow the density
+    flow, context = bent(name, 2, bend=BEND.get(name, 0.25)), contexts(2)[row]
+    with torch.no_grad():
+        u = flow.sample(context[None], noise(20_000, 2, seed=9))[0]
+        low, high = u.amin(0), u.amax(0)
+        reach = 0.3 * (high - low)
+        ends = zip(low - reach, high + reach, strict=True)
+        axes = [torch.linspace(a, b, 801, dtype=torch.float64) for a, b in ends]
+        cell = math.prod((axis[1] - axis[0]).item() for axis in axes)
+        grid = torch.cartesian_prod(*axes)
+        total = sum(flow.log_prob(g, context.expand(len(g), -1)).exp().sum().item() for g in grid.split(200_000))
+    assert total * cell == pytest.approx(1.0, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_galaxy_has_its_own_samples_whatever_its_neighbours(name):
+    flow, context, z = bent(name, 4), contexts(5), noise(30, 4)
+    with torch.no_grad():
+        together = flow.sample(context, z)
+        assert together.shape == (5, 30, 4)
+        alone = torch.cat([flow.sample(context[row : row + 1], z) for row in range(5)])
+    torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(together[0], together[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_standardising_moves_and_stretches_the_density(name):
+    flow, context = bent(name, 3), contexts(200)
+    u = 3 + noise(200, 3, width=2.0)
+    flow.standardise(u)
+    with torch.no_grad():
+        got = flow.log_prob(u, context)
+        location, scale = u.mean(0), u.std(0)
+        flow.location.zero_()
+        flow.scale.fill_(1.0)
+        expected = flow.log_prob((u - location) / scale, context) - scale.log().sum()
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [30.0, 1e4])
+def test_no_weights_can_make_an_infinite_sample(name, size):
+    flow = bent(name, 4, bend=size).float()
+    with torch.no_grad():
+        assert flow.sample(contexts(5).float(), noise(20, 4).float()).isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_flow_is_the_same_each_time_and_leaves_the_global_generator_alone(name):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, two = (FLOWS[name](6, 2, transforms=2, hidden=(8,), bins=4).state_dict() for _ in range(2))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_with_it_learns_and_is_saved_and_loaded(name, tmp_path):
+    architecture = replace(toy.ARCHITECTURE, flow=name)
+    plan = toy.plan(steps=100, validate_every=50, learning_rate=5e-3, average=0.9, n_components_sample=512)
+    start, _ = fit(toy.simulator(), architecture=architecture, plan=replace(plan, steps=1, learning_rate=0.0))
+    model, _ = fit(toy.simulator(), architecture=architecture, plan=plan)
+    sample = toy.simulator().sample(1024, seed=77)
+    before, after = (m.log_prob(sample.u, sample.observation) for m in (start, model))
+    assert after.mean() > before.mean() + 0.5
+    # the posterior of one galaxy does not fit another
+    assert after.mean() > model.log_prob(sample.u.roll(1, 0), sample.observation).mean() + 0.3
+    model.save(tmp_path)
+    assert torch.equal(load_model(tmp_path).log_prob(sample.u[:9], sample.observation.rows(slice(9))), after[:9])
+
+
+def test_an_unknown_flow_is_refused_with_those_there_are(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[architecture]\nflow = 'glow'\n")
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    for part in ("line 2", "architecture.flow", "'glow'", *NAMES):
+        assert part in str(caught.value)
