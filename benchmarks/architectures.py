@@ -37,7 +37,7 @@ from sfhflow.train import TrainingPlan, fit, stream_seed
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "architectures.json"
 PAGE = ROOT / "docs" / "concepts" / "method.md"
-MARKS = "<!-- architectures -->\n\n", "\n<!-- end of architectures -->"
+MARKS = "<!-- architectures -->", "<!-- end of architectures -->"
 """Between what the table stands on the page."""
 
 EDGES = (3.0, 10.0, 30.0, 100.0, 300.0)
@@ -88,7 +88,7 @@ def setting(*, minutes: float, quick: bool) -> Setting:
     config = read_config(ROOT / "configs" / "default.toml")
     simulator = config.simulator()
     plan = TrainingPlan(
-        batch_size=256, reuse=6, memory=16, average=0.99, n_validation=2048, n_thresholds=1024, patience=1000
+        batch_size=256, reuse=6, memory=16, average=0.99, n_validation=1024, n_thresholds=1024, patience=1000
     )
     if not quick:
         return Setting(simulator, plan, minutes)
@@ -109,8 +109,9 @@ class Comparison:
     def result(self, architecture: Architecture) -> dict[str, Any]:
         """Train and measure one candidate."""
         start = self._start(architecture)
-        steps = max(2, int(self.setting.minutes / self._minutes_of_a_step(start)))
-        every = max(1, steps // 8)
+        first, step = self._cost(start)
+        steps = max(2, int((self.setting.minutes - first) / step))
+        every = -(-steps // 4)
         plan = replace(self.plan, steps=steps, warmup=max(1, min(200, steps // 10)), validate_every=every)
         model, history = fit(self.setting.simulator, architecture=architecture, plan=plan, start=start)
         return {
@@ -152,12 +153,13 @@ class Comparison:
             card={"name": "start"},
         )
 
-    def _minutes_of_a_step(self, start: Model) -> float:
-        """Processor time of a step and its share of the simulations, from two stretches of a short run."""
+    def _cost(self, start: Model) -> tuple[float, float]:
+        """Processor time (minutes) before the first step, and of a step with its share of the simulations."""
         stretch = 2 * self.plan.reuse
         plan = replace(self.plan, steps=3 * stretch, validate_every=stretch, n_validation=64, n_thresholds=64)
         _, history = fit(self.setting.simulator, architecture=start.architecture, plan=plan, start=start)
-        return (history[-1]["cpu_minutes"] - history[0]["cpu_minutes"]) / (2 * stretch)
+        step = (history[-1]["cpu_minutes"] - history[0]["cpu_minutes"]) / (2 * stretch)
+        return max(0.0, history[0]["cpu_minutes"] - stretch * step), step
 
     def _galaxies(self) -> list[Simulation]:
         """The test galaxies, simulated when they are first needed."""
@@ -257,7 +259,7 @@ def table(record: Mapping[str, Any]) -> str:
 def on_page(page: str, lines: str) -> str:
     """The page with the table in its place."""
     before, rest = page.split(MARKS[0])
-    return before + MARKS[0] + lines + MARKS[1] + rest.split(MARKS[1])[1]
+    return f"{before}{MARKS[0]}\n\n{lines}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

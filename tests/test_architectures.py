@@ -96,8 +96,12 @@ def test_the_table_has_a_row_for_each_candidate(compared):
     assert "--minutes 0.01" in text
 
 
+def test_the_table_is_put_between_its_marks():
+    begin, end = architectures.MARKS
+    assert on_page(f"a\n{begin}\nold\n{end}\nb\n", "new\n") == f"a\n{begin}\n\nnew\n\n{end}\nb\n"
+
+
 def test_the_page_shows_the_committed_results():
     page = architectures.PAGE.read_text()
     record = json.loads(architectures.RESULTS.read_text())
     assert on_page(page, table(record)) == page
-    assert on_page(page, "other") != page
