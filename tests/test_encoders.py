@@ -90,6 +90,7 @@ def test_features_and_contexts_have_a_row_for_each_galaxy(encoder):
     assert context.shape == (5, toy.ARCHITECTURE.n_context)
     assert context.dtype == torch.float32
     assert torch.equal(context, encoder(data))
+    assert torch.equal(context, encoder(data, encoder.project(data)))
 
 
 def test_a_spectrum_has_the_same_context_alone_and_in_any_batch(encoder):

@@ -22,6 +22,8 @@ from sfhflow.observation import Observation
 
 __all__ = ["Projection", "Projector", "principal_components", "typical_flux"]
 
+# Batches from this size on have their sums over pixels taken as one product of matrices.
+_MANY = 12
 # Prior standard deviation of the amplitude s around one: spectra are scaled to unit mean over what is observed.
 _AMPLITUDE_SIGMA = 1.0
 
@@ -140,17 +142,19 @@ class Projector(nn.Module):
     def _weighted_products(self, weight: Tensor, basis: Tensor) -> Tensor:
         """All sums over pixels of weight * phi_j * phi_k, shape (N, K + 1, K + 1).
 
-        In single precision, a single product of matrices for the whole batch.
+        A single product of matrices for the whole batch: weights times the products of all pairs of components,
+        which are kept.  A few spectra in double precision do not pay for reading those 80 MB.
         """
-        if self.sum_dtype == torch.float64:
+        if self.sum_dtype == torch.float64 and len(weight) < _MANY:
             return torch.stack([(basis * row) @ basis.T for row in weight])
         n = len(basis)
         rows, columns = torch.tril_indices(n, n, device=basis.device)
-        if self._products is None or self._products.device != basis.device:
-            self._products = (basis[rows] * basis[columns]).T.contiguous()
+        products = self._products
+        if products is None or (products.device, products.dtype) != (basis.device, basis.dtype):
+            products = self._products = (basis[rows] * basis[columns]).T.contiguous()
         place = torch.empty(n, n, dtype=torch.long, device=basis.device)
         place[rows, columns] = place[columns, rows] = torch.arange(len(rows), device=basis.device)
-        return (weight @ self._products).index_select(1, place.flatten()).view(-1, n, n)
+        return (weight @ products).index_select(1, place.flatten()).view(-1, n, n)
 
 
 def _forget_products(projector: Projector, incompatible_keys: object) -> None:

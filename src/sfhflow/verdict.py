@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sfhflow.observation import Observation
-from sfhflow.projection import Projector
+from sfhflow.projection import Projection, Projector
 
 __all__ = ["REASONS", "Thresholds", "Verdict", "calibrate", "judge", "scores"]
 
@@ -70,9 +70,11 @@ class Verdict:
 
 
 @torch.no_grad()
-def scores(projector: Projector, observation: Observation) -> dict[str, Tensor]:
-    """Raw scores, each of shape (N,); large is suspicious."""
-    projection = projector.project(observation)
+def scores(
+    projector: Projector, observation: Observation, projection: Projection | None = None
+) -> dict[str, Tensor]:
+    """Raw scores, each of shape (N,); large is suspicious.  `projection` if it is known already."""
+    projection = projector.project(observation) if projection is None else projection
     informed = 1 - projection.sigma**2
     weighted = (informed * projection.coefficients**2).sum(-1) / informed.sum(-1).clamp_min(1e-3)
     return {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sfhflow.observation import LSF_PIVOTS, Observation
-from sfhflow.projection import Projector
+from sfhflow.projection import Projection, Projector
 
 __all__ = ["N_CONDITIONS", "Encoder", "conditions", "unmasked"]
 
@@ -54,16 +54,19 @@ class Encoder(Projector, ABC):
         self.register_buffer("feature_std", torch.ones(n_features))
 
     @abstractmethod
-    def features(self, observation: Observation) -> Tensor:
-        """Inputs of the network before scaling, shape (N, F); masked pixels have no part in them."""
+    def features(self, observation: Observation, projection: Projection | None = None) -> Tensor:
+        """Inputs of the network before scaling, shape (N, F); masked pixels have no part in them.
+
+        `projection` is that of the observation if it is known already.
+        """
 
     @abstractmethod
     def encode(self, features: Tensor) -> Tensor:
         """Context vectors (N, n_context) of precomputed `features`."""
 
-    def forward(self, observation: Observation) -> Tensor:
-        """Context vectors of shape (N, n_context)."""
-        return self.encode(self.features(observation))
+    def forward(self, observation: Observation, projection: Projection | None = None) -> Tensor:
+        """Context vectors of shape (N, n_context); `projection` if it is known already."""
+        return self.encode(self.features(observation, projection))
 
     def standardise(self, features: Tensor) -> None:
         """Set the scaling of the network's inputs from a sample of features (N, F)."""

@@ -62,9 +62,10 @@ class HybridEncoder(Encoder):
         self.network = residual_layers(n_projected + n_seen, width, depth, n_context)
 
     @torch.no_grad()
-    def features(self, observation: Observation) -> Tensor:
+    def features(self, observation: Observation, projection: Projection | None = None) -> Tensor:
         """Features of the projection and binned residuals, shape (N, 2 K + 2 + N_CONDITIONS + P / BIN)."""
-        clean, projection = unmasked(observation), self.project(observation)
+        clean = unmasked(observation)
+        projection = self.project(clean) if projection is None else projection
         return torch.cat([projection_features(projection, clean), self._whitened(clean, projection)], dim=-1)
 
     def encode(self, features: Tensor) -> Tensor:

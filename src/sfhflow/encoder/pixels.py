@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sfhflow.encoder.base import N_CONDITIONS, Encoder, conditions, unmasked
 from sfhflow.observation import Observation
-from sfhflow.projection import typical_flux
+from sfhflow.projection import Projection, typical_flux
 
 __all__ = ["PixelEncoder"]
 
@@ -35,7 +35,7 @@ class PixelEncoder(Encoder):
         self.n_pixels = n_pixels
 
     @torch.no_grad()
-    def features(self, observation: Observation) -> Tensor:
+    def features(self, observation: Observation, projection: Projection | None = None) -> Tensor:
         """Flux, precision and conditions, shape (N, 2 P + N_CONDITIONS), in half precision."""
         clean = unmasked(observation)
         good = clean.ivar > 0

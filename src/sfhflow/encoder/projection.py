@@ -46,9 +46,10 @@ class ProjectionEncoder(Encoder):
         self.network = residual_layers(n_features, width, depth, n_context)
 
     @torch.no_grad()
-    def features(self, observation: Observation) -> Tensor:
+    def features(self, observation: Observation, projection: Projection | None = None) -> Tensor:
         """Inputs of the network, shape (N, 2 K + 2 + N_CONDITIONS), before scaling."""
-        return projection_features(self.project(observation), unmasked(observation))
+        projection = self.project(observation) if projection is None else projection
+        return projection_features(projection, unmasked(observation))
 
     def encode(self, features: Tensor) -> Tensor:
         """Context vectors of precomputed `features`."""
