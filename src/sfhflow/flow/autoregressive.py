@@ -10,6 +10,8 @@ the flow of Iglesias-Navarro et al. (2024, A&A 689, A58), with five layers of 2 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from zuko.flows import MaskedAutoregressiveTransform
@@ -60,6 +62,11 @@ class AutoregressiveFlow(Flow):
                 )
                 for i in range(transforms)
             )
+
+    def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
+        """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
+        z, log_det = self.transform(u, context)
+        return log_det - 0.5 * (z.square().sum(-1) + self.n_features * math.log(2 * math.pi))
 
     def transform(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Noise z (..., n_features) that `sample` makes u of, and the log determinant of dz/du (...,)."""

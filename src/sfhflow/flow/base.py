@@ -1,11 +1,7 @@
-r"""What every flow is: a density of coordinates given a context, made by moving noise about.
-
-.. math:: \log p(u | c) = \log N(z; 0, 1) + \log |\det \partial z / \partial u|, \qquad z = f_c(u)
-"""
+"""What every flow is: a density of coordinates given a context, and a way to make samples of noise."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -26,19 +22,23 @@ class Flow(nn.Module, ABC):
         self.register_buffer("location", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
+    @property
+    def n_noise(self) -> int:
+        """Standard-normal numbers that `sample` makes a sample of."""
+        return self.n_features
+
     def standardise(self, u: Tensor) -> None:
         """Set location and scale of the coordinates from a sample (N, n_features)."""
         self.location.copy_(u.mean(0))
         self.scale.copy_(u.std(0))
 
+    @abstractmethod
     def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
         """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
-        z, log_det = self.transform(u, context)
-        return log_det - 0.5 * (z.square().sum(-1) + self.n_features * math.log(2 * math.pi))
 
     @abstractmethod
     def transform(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise z (..., n_features) that `sample` makes u of, and the log determinant of dz/du (...,)."""
+        """Coordinates z (..., n_features) of a simpler density, and the log determinant of dz/du (...,)."""
 
     @abstractmethod
     def sample(self, context: Tensor, noise: Tensor) -> Tensor:
@@ -47,8 +47,8 @@ class Flow(nn.Module, ABC):
         Parameters
         ----------
         context : Tensor of shape (N, n_context)
-        noise : Tensor of shape (S, n_features)
-            Shared by all galaxies: a galaxy's samples do not depend on the batch it is in.
+        noise : Tensor of shape (S, n_noise) or (N, S, n_noise)
+            Shared by all galaxies, or each galaxy's own.
 
         Returns
         -------

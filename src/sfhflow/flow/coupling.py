@@ -12,6 +12,7 @@ which is computed once a galaxy and not once a sample: that is what makes sampli
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import cast
 
@@ -63,6 +64,11 @@ class ConditionalFlow(Flow):
             orders = [torch.randperm(n_features) for _ in range(transforms)]
             self.whitening = Whitening(n_features, n_context)
             self.couplings = nn.ModuleList(Coupling(order, n_context, hidden, bins) for order in orders)
+
+    def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
+        """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
+        z, log_det = self.transform(u, context)
+        return log_det - 0.5 * (z.square().sum(-1) + self.n_features * math.log(2 * math.pi))
 
     def transform(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Noise z (..., n_features) that `sample` makes u of, and the log determinant of dz/du (...,)."""
