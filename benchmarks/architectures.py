@@ -74,7 +74,7 @@ class Setting:
     simulator: Simulator
     plan: TrainingPlan
     minutes: float
-    n_test: int = 8192
+    n_test: int = 4096
     n_sampled: int = 32
 
     def key(self) -> dict[str, Any]:
