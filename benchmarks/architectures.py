@@ -46,6 +46,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "residual": {"encoder": "residual"},
     "attention": {"encoder": "spender-attention", "width": 128, "depth": 3},
     "hybrid": {"encoder": "hybrid"},
+    "one Gaussian": {"components": 1, "transforms": 6},
     "maf": {"flow": "maf", "transforms": 5, "hidden": (128, 128)},
 }
 """What each candidate has other than the default architecture; the first is the reference."""

@@ -9,9 +9,11 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from astropy.table import QTable
 from safetensors.torch import load_file
 
 import sfhflow
@@ -103,6 +105,23 @@ def test_the_command_answers_what_the_package_answers(run, model, spectrum, tmp_
     table = pq.read_table(tmp_path / "ngc1.parquet")
     np.testing.assert_allclose(table["t50"].to_numpy(), posterior.formation_times[:, 4], rtol=1e-12)
     np.testing.assert_allclose(table["mh"].to_numpy(), posterior.metallicity, rtol=1e-12)
+
+
+def test_a_distance_changes_the_mass_by_its_square(run, model, tmp_path):
+    file = tmp_path / "nearby.ecsv"
+    spectrum = toy.spectra(1)[0]
+    unit = u.erg / u.s / u.cm**2 / u.AA
+    columns = {"wave": spectrum.wavelength * u.AA, "flux": spectrum.flux * unit, "err": spectrum.error * unit}
+    QTable(columns).write(file)
+    mass = {}
+    options = ["--redshift", 0.05, "--medium", "air", "--model", model, "--samples", 20]
+    for distance in (10, 20):
+        out = tmp_path / str(distance)
+        assert run("fit", file, *options, "--distance", distance, "--out", out)[0] == 0
+        summary = json.loads((out / "nearby.json").read_text())
+        assert summary["distance_mpc"] == distance
+        mass[distance] = summary["log_mass"]["median"]
+    assert mass[20] - mass[10] == pytest.approx(np.log10(4))
 
 
 def test_options_override_the_file(run, model, spectrum, tmp_path):

@@ -1,7 +1,5 @@
 """Derived quantities against analytic histories, numerical integration and the torch histories."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,11 @@ import torch
 from sfhflow.derived import (
     LOG_SSFR_FLOOR,
     cumulative_mass,
-    derived_columns,
     log_ssfr,
     mass_weighted_age,
+    quantities,
+    quenching_time,
+    quiescent_probability,
     recent_fraction,
     star_formation_rate,
     time_since_quenching,
@@ -131,12 +131,7 @@ def test_quenching_agrees_with_following_the_specific_rate_back_in_time(times):
 
 
 def test_derived_columns_have_one_value_a_sample(times):
-    @dataclass
-    class Samples:
-        times: np.ndarray
-        age_of_universe: float
-
-    columns = derived_columns(Samples(times, AGE))
+    columns = quantities(times, AGE, metallicity=np.zeros(50), a_v=np.zeros(50))
     assert {"age_mw", "log_ssfr_10myr", "log_ssfr_100myr", "log_ssfr_1gyr", "f_1gyr"} <= set(columns)
     assert all(samples.shape == (50,) for samples, _ in columns.values())
     np.testing.assert_allclose(
@@ -144,8 +139,34 @@ def test_derived_columns_have_one_value_a_sample(times):
     )
 
 
+def test_quenching_time_and_time_since_quenching_make_the_age_of_the_universe(times):
+    when, since = quenching_time(times, AGE), time_since_quenching(times, AGE)
+    quenched = np.isfinite(when)
+    assert 0 < quenched.sum() < len(times)
+    np.testing.assert_allclose((when + since)[quenched], AGE)
+    assert np.isnan(since[~quenched]).all()
+    assert (when[~quenched] == np.inf).all()
+    assert quenching_time(constant(1.0, 5.0), AGE) == 5.0
+
+
+def test_the_probability_of_quiescence_is_the_fraction_of_the_samples():
+    dead, alive = np.repeat(constant(1.0, 5.0), 30, axis=0), np.repeat(constant(1.0, AGE), 10, axis=0)
+    galaxies = np.stack([np.concatenate([dead, alive]), np.concatenate([alive, alive, alive, alive])])
+    np.testing.assert_array_equal(quiescent_probability(quenching_time(galaxies, AGE)), [0.75, 0.0])
+
+
+def test_all_functions_take_galaxies_before_samples(times):
+    batch, ages = times.reshape(5, 10, 13), np.linspace(AGE, AGE + 1, 5)
+    for function in (mass_weighted_age, time_since_quenching, lambda t, a: recent_fraction(t, a, 1.0)):
+        together = function(batch, ages[:, None])
+        np.testing.assert_array_equal(together, [function(t, a) for t, a in zip(batch, ages, strict=True)])
+    edges = np.linspace(0, AGE, 9)
+    expected = [star_formation_rate(t, edges) for t in batch]
+    np.testing.assert_array_equal(star_formation_rate(batch, edges), expected)
+
+
 def test_times_that_do_not_match_the_fractions_are_refused():
-    with pytest.raises(InputError, match=r"\(2, 4\), expected \(n, 13\)"):
+    with pytest.raises(InputError, match=r"\(2, 4\), expected \(..., 13\)"):
         cumulative_mass(np.zeros((2, 4)), [1.0])
     with pytest.raises(InputError, match="rising"):
         cumulative_mass(np.zeros((2, 3)), [1.0], fractions=[0, 1, 0.5])

@@ -18,11 +18,14 @@ from sfhflow.diagnostics import (
     coverage,
     coverage_band,
     coverage_error,
+    expected_coverage,
     information_gain,
+    join,
     local_coverage,
     posterior_mean,
     r2,
     ranks,
+    reduce_samples,
     sharpness,
     tarp,
     uniformity_p_value,
@@ -155,6 +158,16 @@ def test_the_bootstrap_band_is_as_wide_as_the_binomial_one(model):
     curve = tarp(model.samples(), model.truth, levels=LEVELS, n_bootstrap=1000)
     expected = 2 * 1.96 * coverage_error(curve.coverage, N_GALAXIES)
     np.testing.assert_allclose(curve.high - curve.low, expected, rtol=0.15)
+
+
+def test_a_calibrated_curve_is_inside_the_band_of_all_levels_as_often_as_promised():
+    rng = np.random.default_rng(14)
+    curves = [expected_coverage(rng.random((400, 1)), n_bootstrap=300, seed=seed) for seed in range(300)]
+    inside = [np.abs(curve.coverage - curve.levels).max() <= curve.half_width for curve in curves]
+    assert np.mean(inside) == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 300))
+    # level by level, the narrower bands are left somewhere more often
+    everywhere = [np.all((curve.low <= curve.levels) & (curve.levels <= curve.high)) for curve in curves]
+    assert np.mean(everywhere) < 0.85
 
 
 def test_ranks_of_log_probabilities_test_the_joint_posterior(model):
@@ -363,6 +376,43 @@ def test_information_gain_stays_finite_outside_the_prior_and_for_equal_samples()
         assert 8 < gain <= math.log2(1000) + 0.1
 
 
+# --- reductions ---
+
+
+def test_a_reduction_holds_what_the_samples_say(model):
+    samples, prior = model.samples()[:200], model.truth
+    found = reduce_samples(samples, model.truth[:200], prior_samples=prior, seed=3)
+    low, median, high = np.quantile(samples, [0.16, 0.5, 0.84], axis=1)
+    for got, expected in ((found.low, low), (found.median, median), (found.high, high)):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(found.rank, ranks(samples, model.truth[:200], seed=3))
+    np.testing.assert_array_equal(found.gain, information_gain(samples, prior, seed=3))
+    np.testing.assert_allclose(found.mean, posterior_mean(samples))
+    np.testing.assert_allclose(np.median(found.width, axis=0), sharpness(samples))
+
+
+def test_the_region_of_a_galaxy_reaches_from_another_truth_to_its_own(model):
+    samples, truth = model.samples()[:50], model.truth[:50]
+    found = reduce_samples(samples, truth, prior_samples=model.truth)
+    scale = model.truth.std(axis=0)
+    for row in range(50):
+        reference = truth[row - 1]
+        reach = np.sum(((truth[row] - reference) / scale) ** 2)
+        nearer = sum(np.sum(((sample - reference) / scale) ** 2) < reach for sample in samples[row])
+        assert nearer / (N_SAMPLES + 1) <= found.region[row] < (nearer + 1) / (N_SAMPLES + 1)
+
+
+def test_reductions_of_batches_are_joined_in_order(model):
+    parts = [
+        reduce_samples(model.samples()[rows], model.truth[rows], prior_samples=model.truth)
+        for rows in (slice(0, 30), slice(30, 50))
+    ]
+    whole = join(parts)
+    assert len(whole) == 50
+    np.testing.assert_array_equal(whole.truth, model.truth[:50])
+    np.testing.assert_array_equal(whole.rows(slice(30, None)).rank, parts[1].rank)
+
+
 # --- the report ---
 
 
@@ -429,6 +479,7 @@ HOLED = np.where(np.arange(4)[:, None, None] == 2, np.nan, GOOD)
         (lambda: information_gain(GOOD, np.zeros((19, 2))), "expected at least 20"),
         (lambda: calibration_report(GOOD, TRUE, ["only one"]), "names: found 1, expected 2"),
         (lambda: bonferroni([]), "p_values: found none"),
+        (lambda: reduce_samples(GOOD[:1], TRUE[:1], prior_samples=np.zeros((99, 2))), "found 1 galaxy"),
     ],
 )
 def test_unusable_input_is_refused_with_a_message_that_says_what_to_do(call, message):

@@ -14,6 +14,7 @@ import typer
 
 import sfhflow
 import toy
+from benchmarks.speed import page as speed
 from sfhflow.cli import app
 from sfhflow.derived import all_columns
 from sfhflow.verdict import REASONS
@@ -68,6 +69,10 @@ def parse(words: list[str]) -> None:
         assert command is not None, f"No such command: {arguments[0]}"
         name, arguments = arguments[0], rest
     command.make_context(name, list(arguments))
+
+
+def test_the_page_on_speed_is_what_the_results_of_the_benchmarks_say():
+    assert (DOCS / "speed.md").read_text() == speed.page() + "\n"
 
 
 ALL_COMMANDS = sorted({(name_of(page), tuple(line)) for page in PAGES for line in commands(page.read_text())})
@@ -134,8 +139,8 @@ def test_the_python_of_the_readme_runs():
 
 
 def test_the_table_of_quantities_names_them_all():
-    text = (DOCS / "conventions.md").read_text()
-    rows = re.findall(r"^\|\s*(`[^|]*)\|([^|]*)\|", text.split("## Quantities")[1], re.MULTILINE)
+    text = (DOCS / "quantities.md").read_text()
+    rows = re.findall(r"^\|\s*(`[^|]*)\|([^|]*)\|", text, re.MULTILINE)
     stated = {name: unit.strip() for names, unit in rows for name in re.findall(r"`(\w+)`", names)}
     columns = all_columns(toy.model().infer(toy.spectra(1)[0], n_samples=20))
     expected = {name: unit for name, (_, unit) in columns.items()}

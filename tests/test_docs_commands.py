@@ -18,14 +18,16 @@ from astropy.io import fits
 
 import toy
 from sfhflow import cli, survey
-from sfhflow.cli import demo, fit, serve, simulate, train
+from sfhflow.certificate import Sizes
+from sfhflow.cli import demo, fit, serve, simulate, train, verify
 from sfhflow.cli import survey as survey_command
+from sfhflow.config import read_config
 from sfhflow.ssp import save
 from test_docs import DOCS, PAGES, SHELL, blocks, commands
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not part of this installation")
 
-HELP = [line for module in (fit, demo, survey_command, serve, simulate, train) for line in module.EXAMPLES]
+HELP = [line for module in (fit, demo, survey_command, serve, simulate, train, verify) for line in module.EXAMPLES]
 
 
 def shell_only(text):
@@ -39,8 +41,11 @@ def every_command():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
+    """The toy, with the configuration of its simulator, so that it can be verified."""
     folder = tmp_path_factory.mktemp("shipped") / "default"
-    toy.model().save(folder)
+    trained = toy.model()
+    trained.card["config"] = read_config(toy.write_config(folder.parent)).model_dump(mode="json")
+    trained.save(folder)
     return folder
 
 
@@ -98,13 +103,20 @@ def expected_files(words):
     """What a command says it leaves behind."""
     if "--out" in words:
         return [words[words.index("--out") + 1]]
-    return {"fit": [] if "--json" in words else ["sfhflow-results"], "demo": ["sfhflow-demo"]}.get(words[1], [])
+    return {
+        "fit": [] if "--json" in words else ["sfhflow-results"],
+        "demo": ["sfhflow-demo"],
+        "verify": ["sfhflow-certificate"],
+    }.get(words[1], [])
 
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
 def test_the_command_runs(words, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfhflow.model.shipped_models", lambda: {"default": model})
+    for place in ("sfhflow.model", "sfhflow.cli.verify"):
+        monkeypatch.setattr(f"{place}.shipped_models", lambda: {"default": model})
+    for size in ("FULL", "QUICK"):
+        monkeypatch.setattr(f"sfhflow.cli.verify.{size}", Sizes(512, 512, 512, n_samples=19))
     monkeypatch.setattr("sfhflow.cli.ssp.fastar.build", lambda _imf, progress: toy.library())
     asked = {}
 

@@ -23,7 +23,7 @@ BEND = {"maf": 0.15, "coupling": 0.25}
 
 def bent(name, n_features, *, seed=0, bend=None):
     """A flow far from the identity, in double precision."""
-    flow = FLOWS[name](n_features, N_CONTEXT, transforms=3, hidden=(16,), bins=6).double().eval()
+    flow = FLOWS[name](n_features, N_CONTEXT, components=3, transforms=3, hidden=(16,), bins=6).double().eval()
     generator = torch.Generator().manual_seed(seed + 100)
     bend = BEND[name] if bend is None else bend
     with torch.no_grad():
@@ -146,7 +146,7 @@ def test_a_new_flow_is_the_same_each_time_and_leaves_the_global_generator_alone(
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    one, two = (FLOWS[name](6, 2, transforms=2, hidden=(8,), bins=4).state_dict() for _ in range(2))
+    one, two = (FLOWS[name](6, 2, components=2, transforms=2, hidden=(8,), bins=4).state_dict() for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(one[key], two[key]) for key in one)
 

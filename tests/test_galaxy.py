@@ -1,14 +1,17 @@
 """Composite spectra against single SSPs, slow sums and the library's own interpolation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from benchmarks.speed import authors
 
 from sfhflow.dust import two_component
 from sfhflow.errors import LibraryError
 from sfhflow.galaxy import StellarPopulations, resample_library
 from sfhflow.grid import C_KMS, LogGrid, air_to_vacuum
-from sfhflow.sfh import StarFormationHistory
+from sfhflow.sfh import GaussianProcessSFH, StarFormationHistory, gp_sfr
 from sfhflow.ssp import SSPLibrary, load_shipped
 
 AGE = 13.0
@@ -195,3 +198,18 @@ def test_a_vacuum_library_is_brought_to_air():
 def test_the_librarys_line_spread_is_that_of_its_fwhm(library, populations):
     expected = C_KMS * library.fwhm / (2.354820045 * GRID.wavelength)
     np.testing.assert_allclose(populations.library_kms.numpy(), expected, rtol=1e-6)
+
+
+def test_spectra_of_the_thesis_prior_are_those_of_its_loop_over_a_thousand_ssps(library, resampled):
+    on_grid = replace(library, wavelength=GRID.wavelength, flux=resampled, fwhm=2.5, medium="air")
+    ages = torch.full((6,), AGE, dtype=torch.float64)
+    tuples = GaussianProcessSFH(log_sfr_range=(-3.0, 2.0)).sample_tuples(ages, torch.Generator().manual_seed(2))
+    sfr, time = gp_sfr(tuples, ages)
+    history = StarFormationHistory(time, sfr[:, 1:] / sfr[:, 1:].sum(-1, keepdim=True))
+    metallicity = torch.linspace(-1.2, 0.1, 6, dtype=torch.float64)
+    exact = StellarPopulations(library, GRID, tolerance=1e-7)
+    fast = exact.spectra(history, metallicity, ages).numpy() * exact.unit
+    slow = [
+        authors.spectrum(row, float(mh), AGE, on_grid) for row, mh in zip(tuples.numpy(), metallicity, strict=True)
+    ]
+    np.testing.assert_allclose(fast, slow, rtol=1e-5)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from benchmarks.speed import authors
 
 from sfhflow.errors import InputError
 from sfhflow.sfh import GaussianProcessSFH, formation_times, gp_sfr
@@ -42,6 +43,14 @@ def test_rates_agree_with_dense_basis(shared_data):
     difference = np.abs(sfr.numpy() - expected).max(1) / expected.max(1)
     assert difference.max() < 1e-6
     np.testing.assert_allclose(time[0], reference["cosmic_time_gyr"], atol=1e-12)
+
+
+def test_the_way_of_one_galaxy_at_a_time_that_speed_is_compared_with_agrees_with_dense_basis_too(shared_data):
+    reference = np.load(shared_data / "thesis" / "gp_sfh_reference.npz")
+    age = float(reference["cosmic_time_gyr"][-1])
+    sfr = np.array([authors.star_formation_rate(row, age) for row in reference["sfh_tuple"]])
+    expected = reference["sfr_msun_per_yr"]
+    assert (np.abs(sfr - expected).max(1) / expected.max(1)).max() < 1e-6
 
 
 @pytest.mark.parametrize("n_quantiles", [1, 2, 3, 6])

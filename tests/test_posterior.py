@@ -13,7 +13,7 @@ from sfhflow.cosmology import age_of_universe
 from sfhflow.errors import InputError, ModelError, SpectrumError
 from sfhflow.model import load_model
 from sfhflow.observation import Observation
-from sfhflow.parameters import FRACTIONS
+from sfhflow.parameters import FRACTIONS, GalaxyParameters
 from sfhflow.posterior import Posterior
 from sfhflow.verdict import Verdict
 
@@ -113,6 +113,18 @@ def test_what_lies_under_the_mask_changes_nothing(model):
     for other in (dirty, dead):
         np.testing.assert_array_equal(model.infer(other, n_samples=50).times, expected.times)
     assert not np.array_equal(model.infer(spectrum, n_samples=50).times, expected.times)
+
+
+@pytest.mark.parametrize("junk", [np.nan, 0.0, 1e9])
+def test_junk_in_masked_pixels_leaves_samples_and_verdict_as_they_are_to_the_last_bit(model, junk):
+    for row, spectrum in enumerate(toy.spectra(3)):
+        hidden = np.random.default_rng(row).random(len(spectrum)) < 0.3
+        clean = model.infer(spectrum.with_mask(hidden), n_samples=50)
+        arrays_of = {name: np.where(hidden, junk, getattr(spectrum, name)) for name in ("flux", "ivar")}
+        dirty = model.infer(replace(spectrum, **arrays_of, mask=hidden | spectrum.mask), n_samples=50)
+        for one, other in zip(arrays(clean), arrays(dirty), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert clean.verdict == dirty.verdict
 
 
 @pytest.mark.parametrize("factor", [1e-20, 1e25])
@@ -261,7 +273,11 @@ def test_saving_a_loaded_model_again_gives_the_same_files(folder, tmp_path):
 
 
 def test_a_saved_model_holds_nothing_that_is_executed_when_read(folder):
-    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "card.json",
+        "light.safetensors",
+        "weights.safetensors",
+    ]
     card = json.loads((folder / "card.json").read_text())
     assert card["format"] == 2
     assert load_file(folder / "weights.safetensors")
@@ -325,3 +341,28 @@ def test_a_file_is_not_a_model(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelError, match="no model there"):
         load_model(tmp_path / "file")
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(InputError, match=r"device is 'cuda'.*choose cpu"):
+        toy.model().to("cuda")
+    assert toy.model().to("cpu").device.type == "cpu"
+
+
+def test_a_graphics_processor_gives_the_samples_of_the_cpu():
+    if not torch.cuda.is_available():
+        pytest.skip("there is none")
+    spectra = toy.spectra(20)
+    one = toy.model().infer(spectra, n_samples=200, seed=0)
+    other = toy.model().to("cuda").infer(spectra, n_samples=200, seed=0)
+    for a, b in zip(one, other, strict=True):
+        u, v = (toy.model().parameters.to_unbounded(*unbounded(p)) for p in (a, b))
+        torch.testing.assert_close(u, v, rtol=0, atol=1e-4)
+        assert a.verdict.reasons == b.verdict.reasons
+
+
+def unbounded(posterior):
+    galaxy = GalaxyParameters(*(torch.as_tensor(array) for array in arrays(posterior)))
+    return galaxy, torch.full((len(posterior),), posterior.age_of_universe, dtype=torch.float64)

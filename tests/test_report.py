@@ -100,6 +100,16 @@ def test_quantiles_that_fall_among_undefined_samples_are_null(growing):
     assert quiescent["p84"] == pytest.approx(defined[36])
 
 
+def test_the_quenching_time_of_a_galaxy_that_may_still_form_stars_has_no_upper_end(growing):
+    summary = report.summary_dict(growing, version=VERSION)
+    # three quarters of the samples quench later than now
+    assert summary["p_quiescent"] == 0.25
+    assert summary["t_quench"]["median"] is None
+    assert summary["t_quench"]["p84"] is None
+    when = np.sort(all_columns(growing)["t_quench"][0])
+    assert summary["t_quench"]["p16"] == pytest.approx(when[64])
+
+
 def test_an_unknown_resolution_is_said_to_be_marginalised(posterior):
     blind = replace(posterior, spectrum=replace(posterior.spectrum, resolution=None))
     summary = report.summary_dict(blind, version=VERSION)

@@ -5,6 +5,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+from benchmarks.speed import faults
 
 import toy
 from sfhflow import parquet
@@ -217,3 +220,69 @@ def test_the_death_of_a_worker_changes_nothing(packed, options, whole, tmp_path)
         killer.join(60)
         assert not killer.is_alive()
     assert_complete(tmp_path, summary, whole)
+
+
+def survey_command(packed, folder, model):
+    """The command line of a run with two workers and a spectrum a shard."""
+    options = ["--model", str(model), "--samples", "30", "--shard-size", "1", "--keep-samples", "--workers", "2"]
+    start = "import sys; from sfhflow.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", start, "survey", str(packed), *options, "--out", str(folder)]
+
+
+@pytest.fixture(scope="module")
+def single_shards(tmp_path_factory, packed, options):
+    """Summary of an undisturbed run with a spectrum a shard."""
+    return run_survey([packed], tmp_path_factory.mktemp("single"), **{**options, "shard_size": 1})
+
+
+@pytest.mark.slow
+def test_a_run_killed_as_a_whole_and_then_a_worker_of_it_end_with_the_same_files(
+    packed, model, single_shards, tmp_path
+):
+    pytest.importorskip("distributed")
+    arguments = survey_command(packed, tmp_path, model)[4:-2]
+    killed = faults.killed_again_and_again(arguments, tmp_path, kills=2, seed=2, within_s=0.05)
+    assert killed == {"runs_killed": 1, "workers_killed": 1}
+    facts = faults.facts_of_run(tmp_path)
+    assert (facts["rows"], facts["distinct_rows"], facts["errors"]) == (N, N, 2)
+    assert facts["unfinished_files"] == 0
+    assert facts["content_hash"] == single_shards.content_hash
+    assert files(tmp_path) == files(single_shards.folder)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_run_with_workers_in_one_sentence_and_costs_nothing_else(
+    packed, model, single_shards, tmp_path
+):
+    pytest.importorskip("distributed")
+    command = survey_command(packed, tmp_path, model)
+    refused = subprocess.run(
+        command,
+        # larger than the files of the samples, smaller than those of the results
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert refused.returncode == 2, refused.stderr
+    assert "cannot be written (" in refused.stderr
+    assert "File too large" in refused.stderr
+    assert "what is done is kept" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert list(tmp_path.rglob("*.tmp")) == []
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert single_shards.content_hash[:16] in done.stdout
+    assert files(tmp_path) == files(single_shards.folder)
+
+
+def test_one_damaged_file_in_a_thousand_is_one_row_with_an_error(model, tmp_path):
+    damaged = faults.write_files_with_a_bad_one(toy.spectra(20), 1000, tmp_path / "files")
+    run_survey([tmp_path / "files"], tmp_path / "out", model=model, n_samples=5)
+    table = pq.read_table(tmp_path / "out" / "results").to_pylist()
+    assert len(table) == len({row["input"] for row in table}) == 1000
+    errors = [row for row in table if row["error"] is not None]
+    assert [os.path.basename(row["input"]) for row in errors] == [damaged]
+    assert damaged in errors[0]["error"]
+    assert all(row["t50_median"] is not None for row in table if row["error"] is None)

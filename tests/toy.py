@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sfhflow.galaxy import light_of
 from sfhflow.grid import LogGrid
+from sfhflow.light import Light
 from sfhflow.lines import EmissionModel
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.model import Model
@@ -44,10 +46,10 @@ PLAN = TrainingPlan(
 )
 
 
-def library() -> SSPLibrary:
-    """SSPs of 12 ages and 4 metallicities, 3800-6750 Angstrom."""
+def library(*, high: float = 6750.0) -> SSPLibrary:
+    """SSPs of 12 ages and 4 metallicities, from 3800 Angstrom on."""
     ages, metallicities = np.geomspace(0.03, 14.0, 12), np.array([-2.3, -1.2, -0.4, 0.4])
-    wavelength = np.arange(3800.0, 6750.0, 4.0)
+    wavelength = np.arange(3800.0, high, 4.0)
     old = (np.log10(ages)[:, None, None] + 1.5) / 2.7
     rich = (metallicities[:, None] + 2.3) / 2.7
     slope = -2.5 + 2.0 * old + 0.6 * rich
@@ -55,6 +57,13 @@ def library() -> SSPLibrary:
     for centre, depth in ((4180.0, 0.4 * (1 - old)), (4500.0, 0.3 * old**2), (5300.0, 0.4 * rich * (0.4 + old))):
         flux = flux * (1 - depth * np.exp(-0.5 * ((wavelength - centre) / 25.0) ** 2))
     return SSPLibrary("toy", ages, metallicities, wavelength, flux, 4.0, "air", {"imf": "none"})
+
+
+def light() -> Light:
+    """Light of the library continued to where the bands end."""
+    found = light_of(library(high=7100.0))
+    assert found is not None
+    return found
 
 
 def simulator(**changes) -> Simulator:
@@ -113,6 +122,7 @@ def model(*, seed: int = 0) -> Model:
         parameters=parameters,
         thresholds=calibrate(scores(encoder, sample.observation)),
         card={"name": "toy"},
+        light=light(),
     )
 
 

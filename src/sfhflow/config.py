@@ -6,7 +6,7 @@ of the dataclass that it configures, so the reference of the options is the docu
     name = "my-model"
     library = "fastar-kroupa"      # shipped name, or path of a library
 
-    [prior]                        # sfhflow.prior.Prior, with sfh = "mixture", "gp" or "quantile"
+    [prior]                        # sfhflow.prior.Prior, with sfh = "mixture", "families", "gp" or "quantile"
     [parameters]                   # sfhflow.parameters.ParameterMap
     [noise]                        # sfhflow.noise.NoiseModel
     [instrument]                   # sfhflow.simulator.InstrumentModel
@@ -31,13 +31,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sfhflow.dust import DustModel
 from sfhflow.errors import ConfigError
+from sfhflow.gaussian_mixture import GaussianMixture
 from sfhflow.grid import LogGrid
 from sfhflow.lines import EmissionModel
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.network import Architecture
 from sfhflow.noise import NoiseModel
 from sfhflow.parameters import Bounded, ParameterMap
-from sfhflow.prior import Prior
+from sfhflow.prior import Prior, shipped_histories
 from sfhflow.sfh import QuantileSFH, SFHFamily, default_mixture, thesis_family
 from sfhflow.simulator import InstrumentModel, Simulator
 from sfhflow.ssp import open_library
@@ -45,8 +46,9 @@ from sfhflow.train import TrainingPlan
 
 __all__ = ["Config", "read_config"]
 
-_FAMILIES: dict[str, Callable[[], SFHFamily]] = {
-    "mixture": default_mixture,
+_HISTORIES: dict[str, Callable[[], GaussianMixture | SFHFamily]] = {
+    "mixture": shipped_histories,
+    "families": default_mixture,
     "gp": thesis_family,
     "quantile": QuantileSFH,
 }
@@ -67,7 +69,7 @@ class PriorConfig(BaseModel):
     """The `[prior]` table."""
 
     model_config = ConfigDict(extra="forbid")
-    sfh: Literal["mixture", "gp", "quantile"] = "mixture"
+    sfh: Literal["mixture", "families", "gp", "quantile"] = "mixture"
     max_redshift: float = Prior.max_redshift
     dust_concentration: float = Prior.dust_concentration
     gap_scatter: float = Prior.gap_scatter
@@ -106,10 +108,10 @@ class Config(BaseModel):
 
     def galaxies(self) -> Prior:
         """Make the prior that this configuration describes."""
-        family = _FAMILIES[self.prior.sfh]()
         choice = self.prior
+        histories = _HISTORIES[choice.sfh]()
         return Prior(
-            family, choice.max_redshift, choice.dust_concentration, choice.gap_scatter, self.parameters.build()
+            histories, choice.max_redshift, choice.dust_concentration, choice.gap_scatter, self.parameters.build()
         )
 
     def simulator(self) -> Simulator:

@@ -150,9 +150,14 @@ def _expansion(a: Tensor) -> Tensor:
 
 def _integrate(function: Callable[[Tensor], Tensor], upper: Tensor) -> Tensor:
     """Integral of `function` from 0 to each value of `upper`."""
-    nodes, weights = (upper.new_tensor(part) for part in np.polynomial.legendre.leggauss(_N_NODES))
+    nodes, weights = (upper.new_tensor(part) for part in _gauss_legendre())
     x = upper[..., None] * (0.5 * (nodes + 1))
     return 0.5 * upper * (function(x) * weights).sum(-1)
+
+
+@cache
+def _gauss_legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.polynomial.legendre.leggauss(_N_NODES)
 
 
 def _age(redshift: Tensor) -> Tensor:

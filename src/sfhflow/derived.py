@@ -1,26 +1,36 @@
-r"""What formation times imply: ages, recent star formation, quenching.
+"""Everything that follows from the samples of a posterior: assembly, light and mass, as named columns.
 
-A sample is a set of cosmic times :math:`t_k` at which the mass fractions :math:`f_k` had formed, with a constant
-rate in between, so the mass formed by time *t* is piecewise linear,
+Closed forms of the formation times come from `sfhflow.assembly`, light from the table that the model keeps
+(`sfhflow.light`), and the mass from the luminosity of the observed spectrum (`sfhflow.photometry`),
 
-.. math:: F(t) = \sum_k (f_k - f_{k-1})\, \mathrm{clip}\!\left(\frac{t - t_{k-1}}{t_k - t_{k-1}}, 0, 1\right),
+    log M = log L(band) + log (M/L)(band, seen through dust),
 
-and everything here is a closed form of it: no quantity is integrated numerically.  Masses are masses *formed*;
-specific rates are therefore per unit mass formed, lower than per unit mass remaining by about 0.2 dex.
+where both are those of the stars in the aperture.  Masses are masses *formed*.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sfhflow.errors import InputError
-from sfhflow.parameters import FRACTIONS
-
-if TYPE_CHECKING:
-    from sfhflow.posterior import Posterior
+from sfhflow.answers import PosteriorBatch
+from sfhflow.assembly import (
+    LOG_SSFR_FLOOR,
+    cumulative_mass,
+    log_rate,
+    log_ssfr,
+    mass_weighted_age,
+    quenching_time,
+    quiescent_probability,
+    recent_fraction,
+    star_formation_rate,
+    time_since_quenching,
+)
+from sfhflow.light import Light, attenuation
+from sfhflow.photometry import log_luminosities
+from sfhflow.posterior import Posterior
 
 __all__ = [
     "LOG_SSFR_FLOOR",
@@ -29,6 +39,9 @@ __all__ = [
     "derived_columns",
     "log_ssfr",
     "mass_weighted_age",
+    "quantities",
+    "quenching_time",
+    "quiescent_probability",
     "recent_fraction",
     "star_formation_rate",
     "time_since_quenching",
@@ -36,201 +49,102 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-LOG_SSFR_FLOOR = -14.0
-"""Least log10 sSFR (1/yr) reported: the mass formed in a Hubble time would be a ten-thousandth of the galaxy's."""
-
 _WINDOWS_GYR = {"10myr": 0.01, "100myr": 0.1, "1gyr": 1.0}
 
 
-def cumulative_mass(times: ArrayLike, grid: ArrayLike, *, fractions: ArrayLike = FRACTIONS) -> Array:
-    """Mass fraction formed up to and including given cosmic times.
-
-    Parameters
-    ----------
-    times : array of shape (n, F)
-        Cosmic times in Gyr at which `fractions` had formed, rising along the last axis.
-    grid : array of shape (M,) or (n, M)
-        Cosmic times in Gyr.
-    fractions : array of shape (F,)
-        Rising mass fractions from 0 to 1.
-
-    Returns
-    -------
-    array of shape (n, M)
-
-    Raises
-    ------
-    InputError
-        If the times and the fractions do not match.
-    """
-    times, mass = _bins(times, fractions)
-    grid = np.asarray(grid, dtype=float)
-    formed = np.zeros(np.broadcast_shapes((len(times), 1), grid.shape))
-    for k, bin_mass in enumerate(mass):
-        start, end = times[:, k, None], times[:, k + 1, None]
-        width = end - start
-        # a bin of zero width is an instantaneous burst: all of its mass is there once its time has come
-        inside = np.divide(grid - start, width, out=np.where(grid >= end, 1.0, 0.0), where=width > 0)
-        formed += bin_mass * np.clip(inside, 0.0, 1.0)
-    return formed
-
-
-def star_formation_rate(times: ArrayLike, edges: ArrayLike, *, fractions: ArrayLike = FRACTIONS) -> Array:
-    """Fraction of the mass formed per Gyr, averaged between neighbouring `edges`.
-
-    Averages, unlike values at points, conserve mass whatever the bins and are finite for any burst.
-
-    Parameters
-    ----------
-    times : array of shape (n, F)
-        Formation times, as in `cumulative_mass`.
-    edges : array of shape (M + 1,) or (n, M + 1)
-        Cosmic times in Gyr, strictly rising.
-    fractions : array of shape (F,)
-        Rising mass fractions from 0 to 1.
-
-    Returns
-    -------
-    array of shape (n, M)
-        In 1/Gyr.
-    """
-    return np.diff(cumulative_mass(times, edges, fractions=fractions), axis=-1) / np.diff(edges, axis=-1)
-
-
-def mass_weighted_age(times: ArrayLike, age_of_universe: float, *, fractions: ArrayLike = FRACTIONS) -> Array:
-    """Mean lookback time in Gyr at which the mass formed, shape (n,).
-
-    Parameters
-    ----------
-    times : array of shape (n, F)
-        Formation times, as in `cumulative_mass`.
-    age_of_universe : float
-        Gyr, at the galaxy's redshift.
-    fractions : array of shape (F,)
-        Rising mass fractions from 0 to 1.
-    """
-    times, mass = _bins(times, fractions)
-    return age_of_universe - 0.5 * (times[:, 1:] + times[:, :-1]) @ mass
-
-
-def recent_fraction(
-    times: ArrayLike, age_of_universe: float, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
-) -> Array:
-    """Fraction of the mass formed in the last `window_gyr`, shape (n,).
-
-    Parameters
-    ----------
-    times : array of shape (n, F)
-        Formation times, as in `cumulative_mass`.
-    age_of_universe : float
-        Gyr, at the galaxy's redshift.
-    window_gyr : float
-        Length of the window in Gyr; longer than the age of the Universe means all of it.
-    fractions : array of shape (F,)
-        Rising mass fractions from 0 to 1.
-    """
-    before = cumulative_mass(times, np.array([age_of_universe - window_gyr]), fractions=fractions)
-    # 1 - F of a galaxy that is dead leaves a rounding error of either sign
-    return np.clip(1.0 - before[:, 0], 0.0, 1.0)
-
-
-def log_ssfr(
-    times: ArrayLike, age_of_universe: float, window_gyr: float, *, fractions: ArrayLike = FRACTIONS
-) -> Array:
-    """log10 of the specific star formation rate (1/yr), averaged over the last `window_gyr`, shape (n,).
-
-    The rate is per unit of mass formed over the whole history.  Values below `LOG_SSFR_FLOOR`, among them that
-    of a galaxy without any star formation in the window, are set to it.
-
-    Parameters
-    ----------
-    times, age_of_universe, window_gyr, fractions
-        As in `recent_fraction`.
-    """
-    recent = recent_fraction(times, age_of_universe, window_gyr, fractions=fractions)
-    return np.log10(np.maximum(recent / (1e9 * window_gyr), 10.0**LOG_SSFR_FLOOR))
-
-
-def time_since_quenching(
-    times: ArrayLike,
-    age_of_universe: float,
-    *,
-    threshold: float = 0.2,
-    window_gyr: float = 0.1,
-    fractions: ArrayLike = FRACTIONS,
-) -> Array:
-    r"""Time in Gyr for which the galaxy has been quiescent; NaN where it still forms stars.  Shape (n,).
-
-    Quiescent means a specific rate below `threshold` over the age of the Universe at the time,
-
-    .. math:: \dot F(t) / F(t) < 0.2 / t,
-
-    the criterion of Pacifici et al. (2016, ApJ 832, 79); since :math:`F(t)/t` is the mean rate up to *t*, it is
-    the normalised rate whose fall Carnall et al. (2018, MNRAS 480, 4379) call quenching.  At a constant rate
-    :math:`\dot F t / F` moves towards one, from above in the first bin and from below after a pause, so a bin is
-    quiescent throughout if it is so at its end, and quenching happens at a formation time.
-
-    Parameters
-    ----------
-    times, age_of_universe, fractions
-        As in `recent_fraction`.
-    threshold : float
-        Specific rate in units of the inverse age of the Universe.
-    window_gyr : float
-        The present rate is the mean over this time, so that the pause after the last formation time of a
-        galaxy in full activity does not count as quenching.
-    """
-    times, mass = _bins(times, fractions)
-    formed = np.cumsum(mass)
-    active = mass * times[:, 1:] >= threshold * formed * np.diff(times, axis=-1)
-    # the first bin is always active; the last active one is found from the end
-    last = active.shape[1] - np.argmax(active[:, ::-1], axis=1)
-    quiet = age_of_universe - times[np.arange(len(times)), last]
-    present = recent_fraction(times, age_of_universe, window_gyr, fractions=fractions) / window_gyr
-    return np.where(present < threshold / age_of_universe, quiet, np.nan)
-
-
-def all_columns(posterior: Posterior) -> dict[str, tuple[Array, str]]:
-    """Samples (n,) and unit of every inferred and every derived quantity, by name."""
+def all_columns(posterior: Posterior | PosteriorBatch) -> dict[str, tuple[Array, str]]:
+    """Samples (n,) or (N, n) and unit of every inferred and every derived quantity, by name."""
     return {**posterior.columns(), **derived_columns(posterior)}
 
 
-def derived_columns(posterior: Posterior) -> dict[str, tuple[Array, str]]:
-    """Samples (n,) and unit of every derived quantity, by name.
+def derived_columns(posterior: Posterior | PosteriorBatch) -> dict[str, tuple[Array, str]]:
+    """Samples (n,) or (N, n) and unit of every derived quantity, by name; see `quantities`."""
+    return quantities(
+        posterior.times,
+        np.asarray(posterior.age_of_universe)[..., None],
+        metallicity=posterior.metallicity,
+        a_v=posterior.a_v,
+        light=posterior.light,
+        log_luminosity=_luminosities(posterior),
+    )
+
+
+def quantities(
+    times: ArrayLike,
+    age_of_universe: float | Array,
+    *,
+    metallicity: Array,
+    a_v: Array,
+    light: Light | None = None,
+    log_luminosity: Mapping[str, float | Array] | None = None,
+) -> dict[str, tuple[Array, str]]:
+    """Samples and unit of every derived quantity, by name, for any number of galaxies at once.
 
     Parameters
     ----------
-    posterior : Posterior
-        Samples of one galaxy.
+    times : array of shape (..., n, 13)
+        Cosmic times in Gyr at which `FRACTIONS` of the mass had formed.
+    age_of_universe : float or array that broadcasts against (..., n)
+        Gyr, at the galaxy's redshift: shape (N, 1) for N galaxies.
+    metallicity, a_v : arrays of shape (..., n)
+        [M/H] in dex and attenuation at 5500 Angstrom in mag.
+    light : Light, optional
+        Light of the stellar populations; without it there are no quantities of light and no mass.
+    log_luminosity : mapping of str to float or array that broadcasts against (..., n), optional
+        log10 of the observed luminosity by band, in solar luminosities of the band, NaN where unknown, as
+        `sfhflow.photometry.log_luminosities` measures it.
 
     Returns
     -------
     dict
-        ``age_mw`` mass-weighted age; ``log_ssfr_10myr``, ``log_ssfr_100myr`` and ``log_ssfr_1gyr`` recent specific
-        rates; ``f_1gyr`` fraction of the mass formed in the last Gyr; ``quiescent_for`` time since quenching, NaN
-        in samples that still form stars.
+        Arrays (..., n) with their units.  ``age_mw`` mass-weighted age; ``log_ssfr_10myr``, ``log_ssfr_100myr``
+        and ``log_ssfr_1gyr`` recent specific rates; ``f_1gyr`` fraction of the mass formed in the last Gyr;
+        ``quiescent_for`` time since quenching, NaN in samples that still form stars; ``t_quench`` cosmic time of
+        quenching, infinite in those.  With `light`, ``age_lw`` light-weighted age (r band); ``log_ml_r`` and
+        ``log_ml_v`` ratio of the mass formed to the light in a band; ``log_ml_r_dusty`` and ``log_ml_v_dusty`` to
+        what dust lets through of it; ``log_mass`` mass formed, NaN where no luminosity is known.
     """
-    times, age = posterior.times, posterior.age_of_universe
-    columns = {"age_mw": (mass_weighted_age(times, age), "Gyr")}
+    times = np.asarray(times, dtype=float)
+    recent = {label: recent_fraction(times, age_of_universe, window) for label, window in _WINDOWS_GYR.items()}
+    columns = {"age_mw": (mass_weighted_age(times, age_of_universe), "Gyr")}
     for label, window in _WINDOWS_GYR.items():
-        columns[f"log_ssfr_{label}"] = (log_ssfr(times, age, window), "dex(1/yr)")
-    columns["f_1gyr"] = (recent_fraction(times, age, 1.0), "")
-    columns["quiescent_for"] = (time_since_quenching(times, age), "Gyr")
+        columns[f"log_ssfr_{label}"] = (log_rate(recent[label], window), "dex(1/yr)")
+    columns["f_1gyr"] = (recent["1gyr"], "")
+    when = quenching_time(times, age_of_universe)
+    columns["quiescent_for"] = (np.where(np.isfinite(when), age_of_universe - when, np.nan), "Gyr")
+    columns["t_quench"] = (when, "Gyr")
+    if light:
+        columns |= _of_light(times, age_of_universe, metallicity, a_v, light, log_luminosity or {})
     return columns
 
 
-def _bins(times: ArrayLike, fractions: ArrayLike) -> tuple[Array, Array]:
-    """Formation times (n, F) and the mass formed between them (F - 1,)."""
-    times, fractions = np.asarray(times, dtype=float), np.asarray(fractions, dtype=float)
-    if fractions.ndim != 1 or times.ndim != 2 or times.shape[1] != len(fractions):
-        raise InputError(
-            f"formation times have shape {times.shape}, expected (n, {fractions.size}), one time for each mass "
-            "fraction; select the columns that match"
-        )
-    mass = np.diff(fractions)
-    if len(mass) == 0 or fractions[0] != 0 or fractions[-1] != 1 or not np.all(mass > 0):
-        raise InputError(
-            f"mass fractions are {fractions.tolist()}, expected strictly rising numbers from 0 to 1; add the end "
-            "points or sort them"
-        )
-    return times, mass
+def _luminosities(posterior: Posterior | PosteriorBatch) -> dict[str, Array]:
+    """Logarithms of the observed luminosity by band, each (1,) or (N, 1)."""
+    if posterior.light is None:
+        return {}
+    bands = tuple(posterior.light.bands)
+    if isinstance(posterior, PosteriorBatch):
+        rows = [log_luminosities(spectrum, bands) for spectrum in posterior.spectra]
+        return {name: np.array([[row[name]] for row in rows]) for name in bands}
+    return {name: np.array([value]) for name, value in log_luminosities(posterior.spectrum, bands).items()}
+
+
+def _of_light(
+    times: Array,
+    age_of_universe: float | Array,
+    metallicity: Array,
+    a_v: Array,
+    light: Light,
+    log_luminosity: Mapping[str, float | Array],
+) -> dict[str, tuple[Array, str]]:
+    stars = light.of(times, age_of_universe, metallicity)
+    columns = {} if stars.age is None else {"age_lw": (stars.age, "Gyr")}
+    ratio = {name: -np.log(values) / np.log(10) for name, values in stars.bands.items()}
+    dusty = {name: values + 0.4 * attenuation(name, a_v) for name, values in ratio.items()}
+    columns |= {f"log_ml_{name}": (values, "dex(Msun/Lsun)") for name, values in ratio.items()}
+    columns |= {f"log_ml_{name}_dusty": (values, "dex(Msun/Lsun)") for name, values in dusty.items()}
+    log_mass = np.full(times.shape[:-1], np.nan)
+    for name, values in dusty.items():
+        measured = log_luminosity.get(name, np.nan) + values
+        log_mass = np.where(np.isnan(log_mass), measured, log_mass)
+    return columns | {"log_mass": (log_mass, "dex(Msun)")}

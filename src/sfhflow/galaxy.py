@@ -13,19 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfhflow.bands import BANDS
 from sfhflow.dust import TwoComponent
 from sfhflow.errors import LibraryError
 from sfhflow.grid import LogGrid, vacuum_to_air
 from sfhflow.instrument import fwhm_to_sigma_kms
+from sfhflow.light import Light
 from sfhflow.sfh.history import StarFormationHistory, cumulative_mass
 from sfhflow.ssp.library import SSPLibrary
 from sfhflow.ssp.lowrank import compress
 from sfhflow.ssp.weights import age_weights, metallicity_weights
 
-__all__ = ["StellarPopulations"]
+__all__ = ["StellarPopulations", "light_of"]
 
 # Lifetime of birth clouds (Charlot & Fall 2000).
 _BIRTH_CLOUD_GYR = 0.01
+# Part of a band that a library has to cover for its light to be told.
+_COVERED = 0.99
 
 
 class StellarPopulations:
@@ -146,6 +150,17 @@ def resample_library(library: SSPLibrary, grid: LogGrid) -> np.ndarray:
             f"{low:.1f}-{high:.1f}; use a wider library or a shorter grid"
         )
     return _spline(wavelength, library.flux, grid.wavelength)
+
+
+def light_of(library: SSPLibrary) -> Light | None:
+    """Table of the light of a library in the bands that it covers; None if it covers none of them."""
+    wavelength = _air(library)
+    bands = {
+        name: band.mean_flux(wavelength, library.flux) / band.solar
+        for name, band in BANDS.items()
+        if band.covered(wavelength[0], wavelength[-1]) >= _COVERED
+    }
+    return Light(library.name, library.ages_gyr, library.metallicities, bands) if bands else None
 
 
 def _air(library: SSPLibrary) -> np.ndarray:

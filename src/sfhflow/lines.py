@@ -81,8 +81,8 @@ def emission_line_mask(wavelength: NDArray[np.float64], half_width_kms: float = 
         True where a line would be.
     """
     centres = np.array(list(EMISSION_LINES.values()))
-    velocity = C_KMS * np.abs(np.log(wavelength[:, None] / centres))
-    return np.any(velocity < half_width_kms, axis=1)
+    log_ratio = np.log(wavelength)[:, None] - np.log(centres)
+    return np.any(np.abs(log_ratio) < half_width_kms / C_KMS, axis=1)
 
 
 @dataclass(frozen=True)

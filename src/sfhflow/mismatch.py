@@ -3,12 +3,15 @@ r"""Template mismatch: how real stars differ from the stellar population models.
 No library reproduces galaxies to better than about a per cent: stellar parameters, abundance patterns and
 flux calibration of the library stars are uncertain.  The simulated spectra are therefore multiplied by
 
-.. math:: \exp\{ a\,[\,\textstyle\sum_k g_k V_k(\lambda) + p(\lambda)\, n(\lambda)\,] \}
+.. math:: \exp\{ a\,[\,\textstyle\sum_k g_k V_k(\lambda) + p(\lambda)\, n(\lambda)\,] + b \sum_k h_k D_k(\lambda) \}
 
-with a random amplitude *a*, Gaussian :math:`g_k` and two kinds of structure: principal components
+with a random amplitude *a*, a fixed one *b*, Gaussian :math:`g_k, h_k` and three kinds of structure: components
 :math:`V_k` of the changes that shifts in effective temperature and gravity of the library's stars make at
-fixed isochrone (`benchmarks/build_mismatch.py`), with a third of the variance, and correlated noise *n* whose
-width and amplitude *p* with wavelength follow the differences between two libraries made of the same stars.
+fixed isochrone (`benchmarks/build_mismatch.py`), with a third of the variance; correlated noise *n* whose
+width and amplitude *p* with wavelength follow the differences between two libraries made of the same stars; and
+the principal components :math:`D_k` of those differences themselves (`benchmarks/build_library_differences.py`),
+which shift ages and metallicities as a whole.  An answer for a galaxy should not be surer than two good libraries
+agree.
 """
 
 from __future__ import annotations
@@ -40,22 +43,29 @@ class TemplateMismatch:
     ----------
     amplitude_range : (float, float)
         Rms of the logarithmic difference, log-uniform.
+    library_amplitude : float
+        The *b* above: 1 for differences as large as between FASTAR and MIUSCAT, 0 for none.
     node_pixels : int
         Spacing in pixels of the nodes between which the correlated noise is linear.
     """
 
-    amplitude_range: tuple[float, float] = (0.002, 0.02)
+    amplitude_range: tuple[float, float] = (0.002, 0.015)
+    library_amplitude: float = 1.0
     node_pixels: int = 4
 
     def on_grid(self, grid: LogGrid) -> Tensor:
         """Components V_k on a grid, shape (K, P); their sum of squares has unit mean over the pixels."""
-        file = resources.files("sfhflow") / "data" / "mismatch.safetensors"
-        stored = load_file(str(file))
-        basis = _interpolate(stored["wavelength"], stored["components"], _wavelength(grid))
+        basis = _stored("mismatch", grid)
         return basis / (basis**2).sum(0).mean().sqrt()
 
-    def sample(self, n: int, basis: Tensor, profile: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw multiplicative factors of shape (n, P), given `on_grid` and `profile_on_grid`."""
+    def library_on_grid(self, grid: LogGrid) -> Tensor:
+        """Components D_k on a grid times b, shape (K, P)."""
+        return self.library_amplitude * _stored("library_differences", grid)
+
+    def sample(
+        self, n: int, basis: Tensor, library: Tensor, profile: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Draw factors (n, P), given `on_grid`, `library_on_grid` and `profile_on_grid`."""
         low, high = self.amplitude_range
         amplitude = low * (high / low) ** torch.rand(n, 1, generator=generator)
         structured = torch.randn(n, len(basis), generator=generator) @ basis
@@ -64,13 +74,20 @@ class TemplateMismatch:
         noise = torch.nn.functional.interpolate(nodes, n_pixels, mode="linear", align_corners=True)[:, 0]
         # linear interpolation leaves 2/3 of the nodes' variance
         noise = noise * profile * (1.5 * (1 - _STRUCTURED_SHARE)) ** 0.5
-        return (amplitude * (structured * _STRUCTURED_SHARE**0.5 + noise)).exp()
+        between = torch.randn(n, len(library), generator=generator) @ library
+        return (amplitude * (structured * _STRUCTURED_SHARE**0.5 + noise) + between).exp()
 
     def profile_on_grid(self, grid: LogGrid) -> Tensor:
         """Amplitude of the correlated noise with wavelength, shape (P,), of unit mean square."""
         nodes = torch.tensor(_PROFILE_WAVELENGTH), torch.tensor(_PROFILE)[None]
         profile = _interpolate(*nodes, _wavelength(grid))[0]
         return profile / (profile**2).mean().sqrt()
+
+
+def _stored(name: str, grid: LogGrid) -> Tensor:
+    """Components (K, P) on a grid, from a file of the package."""
+    stored = load_file(str(resources.files("sfhflow") / "data" / f"{name}.safetensors"))
+    return _interpolate(stored["wavelength"], stored["components"], _wavelength(grid))
 
 
 def _wavelength(grid: LogGrid) -> Tensor:

@@ -2,11 +2,13 @@
 
 p(parameters | spectrum) = encoder (spectrum -> context) + flow (context -> density of unbounded coordinates)
 + parameter map (unbounded coordinates -> formation times, [M/H], dust, dispersion).  A model is a folder of
-`weights.safetensors` and `card.json`; it needs neither the SSP library nor the simulator that made it.
+`weights.safetensors`, `card.json` and, for mass-to-light ratios, `light.safetensors`; it needs neither the SSP
+library nor the simulator that made it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -18,21 +20,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sfhflow.answers import PosteriorBatch
 from sfhflow.errors import InputError, ModelError
 from sfhflow.grid import LogGrid
+from sfhflow.light import Light
 from sfhflow.network import Architecture, Network
 from sfhflow.observation import Observation, observe
 from sfhflow.parameters import Bounded, GalaxyParameters, ParameterMap
 from sfhflow.posterior import Posterior
 from sfhflow.spectrum import Spectrum
-from sfhflow.verdict import Thresholds, judge, scores
+from sfhflow.variates import galaxy_keys, normal_variates
+from sfhflow.verdict import Thresholds, Verdict, judge, scores
 
 __all__ = ["Model", "load_model", "shipped_models"]
 
 CARD_FORMAT = 2
 _FILES = ("card.json", "weights.safetensors")
-# Galaxies sampled at once: bounds the memory whatever the size of the batch.
-_SAMPLES_AT_ONCE = 64_000
+# Models trained on libraries without broad bands have no such file.
+_LIGHT = "light.safetensors"
+# Galaxies encoded at once and samples drawn at once: they bound the memory whatever the size of the batch, and
+# what is made of so many samples stays in the processor's caches.
+_GALAXIES_AT_ONCE = 128
+_SAMPLES_AT_ONCE = 8_000
 
 
 class Model:
@@ -54,6 +63,8 @@ class Model:
         Limits of the verdict's scores.
     card : dict
         Provenance: training configuration, prior, library, versions, metrics, licence.
+    light : Light, optional
+        Light of the library's populations, which mass-to-light ratios and masses need.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class Model:
         parameters: ParameterMap,
         thresholds: Thresholds,
         card: dict[str, Any],
+        light: Light | None = None,
     ) -> None:
         self.network = network.eval()
         # an answer must not depend on the batch it is computed in
@@ -76,11 +88,38 @@ class Model:
         self.parameters = parameters
         self.thresholds = thresholds
         self.card = card
+        self.light = light
 
     @property
     def name(self) -> str:
         """Name of the model, as its card gives it."""
         return str(self.card.get("name", "unnamed"))
+
+    def to(self, device: str | torch.device) -> Model:
+        """Compute on another device from now on, as "cuda"; returns the model.
+
+        The random numbers are made on the CPU and the sums over pixels are taken in double precision, so that a
+        galaxy's samples are the same on every device but for rounding in single precision.
+
+        Raises
+        ------
+        InputError
+            If the device cannot be used.
+        """
+        try:
+            self.network.to(device)
+        except (RuntimeError, AssertionError) as error:
+            reason = (str(error).splitlines() or ["unknown"])[0]
+            raise InputError(
+                f"device is {str(device)!r}, which cannot be used ({reason}), expected cpu, or cuda where there "
+                "is such a device; choose cpu"
+            ) from error
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.network.parameters()).device
 
     @overload
     def infer(
@@ -119,43 +158,101 @@ class Model:
         InputError
             If less than one sample is asked for.
         """
-        if n_samples < 1:
-            raise InputError(f"n_samples is {n_samples}, expected at least 1; ask for more")
         if isinstance(spectra, Spectrum):
             return self.infer([spectra], n_samples=n_samples, seed=seed, mask_lines=mask_lines)[0]
-        if not spectra:
-            return []
-        observation = observe(spectra, self.grid, self.library_fwhm, mask_lines=mask_lines)
-        with torch.inference_mode():
-            judged = scores(self.network.encoder, observation)
-        posteriors = []
-        for row, galaxy in enumerate(self.sample(observation, n_samples=n_samples, seed=seed)):
-            times, metallicity, a_v, sigma_kms = (field.double().numpy() for field in galaxy)
-            verdict = judge({name: float(s[row]) for name, s in judged.items()}, self.thresholds)
-            age = float(observation.age_of_universe[row])
-            provenance = (spectra[row], verdict, seed, self.name, mask_lines)
-            posteriors.append(Posterior(times, metallicity, a_v, sigma_kms, age, *provenance))
-        return posteriors
+        batches = self.infer_batches(spectra, n_samples=n_samples, seed=seed, mask_lines=mask_lines)
+        return [posterior for batch in batches for posterior in batch]
 
-    @torch.inference_mode()
+    def infer_batches(
+        self, spectra: Sequence[Spectrum], *, n_samples: int = 1000, seed: int = 0, mask_lines: bool = True
+    ) -> Iterator[PosteriorBatch]:
+        """Infer spectra a few at a time, in arrays that they share: for catalogues of any length.
+
+        Parameters
+        ----------
+        spectra, n_samples, seed, mask_lines
+            As for `infer`.
+
+        Yields
+        ------
+        PosteriorBatch
+            So many galaxies that their samples stay small.
+
+        Raises
+        ------
+        SpectrumError, InputError
+            As `infer` does, when the spectrum's turn comes.
+        """
+        if n_samples < 1:
+            raise InputError(f"n_samples is {n_samples}, expected at least 1; ask for more")
+        for start in range(0, len(spectra), _GALAXIES_AT_ONCE):
+            some = spectra[start : start + _GALAXIES_AT_ONCE]
+            observation = observe(some, self.grid, self.library_fwhm, mask_lines=mask_lines)
+            contexts, verdicts = self._encode(observation)
+            for rows, galaxies in self._samples(observation, contexts, n_samples=n_samples, seed=seed):
+                times, metallicity, a_v, sigma_kms = (field.numpy() for field in galaxies)
+                yield PosteriorBatch(
+                    times,
+                    metallicity,
+                    a_v,
+                    sigma_kms,
+                    observation.age_of_universe[rows].numpy().astype(float),
+                    some[rows],
+                    verdicts[rows],
+                    seed,
+                    self.name,
+                    mask_lines,
+                    light=self.light,
+                )
+
     def sample(self, observation: Observation, *, n_samples: int, seed: int) -> Iterator[GalaxyParameters]:
         """Posterior samples galaxy by galaxy, each a `GalaxyParameters` of batch shape (n_samples,)."""
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(n_samples, self.parameters.n_features, generator=generator)
-        step = max(1, _SAMPLES_AT_ONCE // n_samples)
-        for start in range(0, len(observation.flux), step):
-            part = observation.rows(slice(start, start + step))
-            u = self.network.flow.sample(self.network.encoder(part), noise).double()
-            for row, age in zip(u, part.age_of_universe, strict=True):
-                yield self.parameters.to_physical(row, age.double().expand(len(row)))
+        for start in range(0, len(observation.flux), _GALAXIES_AT_ONCE):
+            part = observation.rows(slice(start, start + _GALAXIES_AT_ONCE))
+            with torch.inference_mode():
+                contexts = self.network.encoder(part.to(self.device))
+            for _, galaxies in self._samples(part, contexts, n_samples=n_samples, seed=seed):
+                yield from (GalaxyParameters(*galaxy) for galaxy in zip(*galaxies, strict=True))
+
+    @torch.inference_mode()
+    def _encode(self, observation: Observation) -> tuple[Tensor, list[Verdict]]:
+        """Contexts and verdicts of a few galaxies, from one projection."""
+        encoder, observation = self.network.encoder, observation.to(self.device)
+        projection = encoder.project(observation)
+        raw = scores(encoder, observation, projection)
+        columns = (raw[name].tolist() for name in raw)
+        verdicts = [judge(dict(zip(raw, row, strict=True)), self.thresholds) for row in zip(*columns, strict=True)]
+        return encoder(observation, projection), verdicts
+
+    def _samples(
+        self, observation: Observation, contexts: Tensor, *, n_samples: int, seed: int
+    ) -> Iterator[tuple[slice, GalaxyParameters]]:
+        """Samples of a few galaxies at a time, of batch shape (few, n_samples) on the CPU, and which they are."""
+        keys = galaxy_keys(observation.flux, seed)
+        ages = observation.age_of_universe.cpu().double()
+        few = max(1, _SAMPLES_AT_ONCE // n_samples)
+        for start in range(0, len(keys), few):
+            rows = slice(start, start + few)
+            with torch.inference_mode():
+                noise = normal_variates(keys[rows], n_samples, self.network.flow.n_noise)
+                u = self.network.flow.sample(contexts[rows], noise.to(contexts.device)).cpu().double()
+                galaxies = self.parameters.to_physical(u, ages[rows, None].expand(-1, n_samples))
+            yield rows, galaxies
 
     @torch.inference_mode()
     def log_prob(self, u: Tensor, observation: Observation) -> Tensor:
         """Log posterior density (N,) of unbounded coordinates (N, D) given N observations."""
         return self.network.log_prob(u, observation)
 
+    def digest(self) -> str:
+        """SHA-256 of the weights, by which results can tell which model they are of."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
     def save(self, directory: str | Path) -> None:
-        """Write `weights.safetensors` and `card.json` into `directory` (made if missing)."""
+        """Write the model's files into `directory` (made if missing)."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
@@ -163,6 +260,10 @@ class Model:
         )
         card = {"format": CARD_FORMAT, **self.card, "setup": self._setup()}
         (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        if self.light:
+            self.light.save(folder / _LIGHT)
+        else:
+            (folder / _LIGHT).unlink(missing_ok=True)
 
     def _setup(self) -> dict[str, Any]:
         return {
@@ -199,7 +300,8 @@ def load_model(name_or_dir: str | Path = "default") -> Model:
     try:
         card = json.loads((folder / "card.json").read_text())
         weights = load_file(folder / "weights.safetensors")
-        return _build(card, weights)
+        light = Light.load(folder / _LIGHT) if (folder / _LIGHT).is_file() else None
+        return _build(card, weights, light)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -208,7 +310,7 @@ def load_model(name_or_dir: str | Path = "default") -> Model:
         ) from error
 
 
-def _build(card: dict[str, Any], weights: dict[str, Tensor]) -> Model:
+def _build(card: dict[str, Any], weights: dict[str, Tensor], light: Light | None) -> Model:
     if card["format"] != CARD_FORMAT:
         raise ValueError(f"format {card['format']}")
     setup = card.pop("setup")
@@ -225,4 +327,5 @@ def _build(card: dict[str, Any], weights: dict[str, Tensor]) -> Model:
         parameters=parameters,
         thresholds=dict(setup["thresholds"]),
         card=card,
+        light=light,
     )

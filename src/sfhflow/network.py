@@ -30,7 +30,7 @@ class Architecture:
         Of the projection on principal components, see `sfhflow.projection.Projector`.
     width, depth, n_context : int
         Of the encoder's network, see its class.
-    transforms, hidden, bins
+    components, transforms, hidden, bins
         Of the flow.
     """
 
@@ -41,7 +41,8 @@ class Architecture:
     depth: int = 4
     n_context: int = 128
     error_floor: float = 0.006
-    transforms: int = 6
+    components: int = 16
+    transforms: int = 2
     hidden: tuple[int, ...] = (64, 64)
     bins: int = 8
 
@@ -62,6 +63,7 @@ class Network(nn.Module):
         self.flow = FLOWS[architecture.flow](
             n_features,
             architecture.n_context,
+            components=architecture.components,
             transforms=architecture.transforms,
             hidden=tuple(architecture.hidden),
             bins=architecture.bins,

@@ -40,6 +40,8 @@ class NoiseModel:
         Largest number and length of random gaps.
     bad_pixel_probability : float
         Largest fraction of single bad pixels.
+    sparse_probability, sparse_fraction : float
+        Probability of a spectrum that has lost many single pixels, and the largest fraction of them.
     """
 
     snr_range: tuple[float, float] = (1.0, 400.0)
@@ -50,8 +52,10 @@ class NoiseModel:
     full_probability: float = 0.4
     min_window: float = 0.2
     max_gaps: int = 3
-    max_gap_pixels: int = 150
+    max_gap_pixels: int = 400
     bad_pixel_probability: float = 0.03
+    sparse_probability: float = 0.15
+    sparse_fraction: float = 0.6
 
     def sample_errors(self, flux: Tensor, polynomials: Tensor, generator: torch.Generator) -> Tensor:
         """Draw error vectors for noiseless spectra `flux` of shape (N, P); same shape and unit."""
@@ -71,7 +75,9 @@ class NoiseModel:
             start = _uniform(n, 1, generator) * n_pixels
             length = self.max_gap_pixels * _uniform(n, 1, generator) * (_uniform(n, 1, generator) < 0.4)
             good &= ~((pixel >= start) & (pixel < start + length))
-        bad = self.bad_pixel_probability * _uniform(n, 1, generator)
+        sparse = _uniform(n, 1, generator) < self.sparse_probability
+        largest = torch.where(sparse, self.sparse_fraction, self.bad_pixel_probability)
+        bad = largest * _uniform(n, 1, generator)
         return good & (_uniform(n, n_pixels, generator) >= bad)
 
     def _window(self, n: int, n_pixels: int, generator: torch.Generator) -> Tensor:

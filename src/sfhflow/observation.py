@@ -8,6 +8,7 @@ the data are sharper (the templates cannot follow them there), and masking of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,10 @@ class Observation(NamedTuple):
     def rows(self, which: slice | Tensor) -> Observation:
         """Select galaxies."""
         return Observation(*(tensor[which] for tensor in self))
+
+    def to(self, device: str | torch.device) -> Observation:
+        """Copy to another device."""
+        return Observation(*(tensor.to(device) for tensor in self))
 
 
 def observe(
@@ -101,11 +106,16 @@ def observe_one(
         flux = _smooth(flux, ivar, missing)
         lsf = np.maximum(sigma, library_kms)[pivot_pixels(grid)]
     if mask_lines:
-        lines = emission_line_mask(grid.wavelength)
+        lines = _line_windows(grid)
         flux, ivar = np.where(lines, 0.0, flux), np.where(lines, 0.0, ivar)
     _check_overlap(spectrum, rest, grid, int(np.sum(ivar > 0)))
     scale = _mean_flux(spectrum, flux, ivar)
     return flux / scale, ivar * scale**2, lsf
+
+
+@lru_cache(maxsize=8)
+def _line_windows(grid: LogGrid) -> NDArray[np.bool_]:
+    return emission_line_mask(grid.wavelength)
 
 
 def pivot_pixels(grid: LogGrid) -> NDArray[np.int_]:

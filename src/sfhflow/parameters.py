@@ -114,7 +114,11 @@ class ParameterMap:
         return torch.cat([ratios, torch.stack(scalars, dim=-1)], dim=-1)
 
     def to_physical(self, u: Tensor, age_of_universe: Tensor) -> GalaxyParameters:
-        """Map unbounded coordinates (..., n_features) to physical parameters; inverse of `to_unbounded`."""
+        """Map unbounded coordinates (..., n_features) to physical parameters; inverse of `to_unbounded`.
+
+        The results lie in memory with the values of one parameter side by side, which makes what follows fast.
+        """
+        u = u.mT.contiguous().mT if u.ndim > 1 else u
         times = log_ratios_to_times(u[..., :-3]) * age_of_universe[..., None]
         return GalaxyParameters(
             times,
@@ -136,9 +140,11 @@ def times_to_log_ratios(times: Tensor) -> Tensor:
 def log_ratios_to_times(u: Tensor) -> Tensor:
     """Inverse of `times_to_log_ratios`: strictly rising times (..., F) inside (0, 1)."""
     n = u.shape[-1] + 1
-    free = torch.softmax(u @ helmert(n, dtype=u.dtype).to(u.device), dim=-1)
-    gaps = MIN_GAP + (1 - n * MIN_GAP) * free
-    return gaps.cumsum(-1)[..., :-1]
+    # the sums run over the last but one axis, so that the innermost loops are over galaxies or samples
+    rows = u[:, None] if u.ndim == 1 else u.mT
+    free = torch.softmax(helmert(n, dtype=u.dtype).to(u.device).mT @ rows, dim=-2)
+    times = free.mul(1 - n * MIN_GAP).add(MIN_GAP).cumsum(-2)[..., :-1, :]
+    return times[:, 0] if u.ndim == 1 else times.mT
 
 
 def helmert(n: int, *, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfhflow.errors import InputError
+from sfhflow.light import Light
 from sfhflow.notebook import summary_html
 from sfhflow.parameters import FRACTIONS
 from sfhflow.spectrum import Spectrum
@@ -17,12 +18,28 @@ from sfhflow.verdict import Verdict
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["QUANTILES", "Posterior"]
+__all__ = ["QUANTILES", "Posterior", "inferred_columns"]
 
 # times that no spectrum says much about, left out of short tables
 _ENDS = ("t0", "t95", "t99", "t100")
-_HEADLINE = tuple(f"t{round(100 * f)}" for f in FRACTIONS if 0.0 < f <= 0.9)
+_HEADLINE = {f"t{round(100 * f)}": i for i, f in enumerate(FRACTIONS) if 0.0 < f <= 0.9}
+_OTHER = {f"t{round(100 * f)}": i for i, f in enumerate(FRACTIONS) if not 0.0 < f <= 0.9}
 QUANTILES = {"median": 0.5, "p16": 0.16, "p84": 0.84, "p2_5": 0.025, "p97_5": 0.975}
+
+
+Array = NDArray[np.float64]
+
+
+def inferred_columns(
+    times: Array, metallicity: Array, a_v: Array, sigma_kms: Array
+) -> dict[str, tuple[Array, str]]:
+    """Samples (...,) and unit of every inferred quantity, by name, for `times` of shape (..., 13)."""
+    named = {name: (times[..., i], "Gyr") for name, i in _HEADLINE.items()}
+    named["mh"] = (metallicity, "dex")
+    named |= {name: (times[..., i], "Gyr") for name, i in _OTHER.items()}
+    named["a_v"] = (a_v, "mag")
+    named["sigma"] = (sigma_kms, "km/s")
+    return named
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class Posterior:
         Name of the model.
     lines_masked : bool
         The windows of the emission lines were left out of the fit.
+    light : Light, optional
+        Light of the stellar populations of the model, from which `sfhflow.derived` has mass-to-light ratios.
     """
 
     times: NDArray[np.float64]
@@ -63,6 +82,7 @@ class Posterior:
     seed: int
     model: str
     lines_masked: bool = True
+    light: Light | None = None
 
     def __len__(self) -> int:
         return len(self.metallicity)
@@ -101,13 +121,7 @@ class Posterior:
 
     def columns(self) -> dict[str, tuple[NDArray[np.float64], str]]:
         """Samples (n,) and unit of every inferred quantity, by name."""
-        named = {name: (self.formation_times[:, i], "Gyr") for i, name in enumerate(_HEADLINE)}
-        named["mh"] = (self.metallicity, "dex")
-        extra = {f: f"t{round(100 * f)}" for f in FRACTIONS if not 0.0 < f <= 0.9}
-        named |= {name: (self.times[:, FRACTIONS.index(f)], "Gyr") for f, name in extra.items()}
-        named["a_v"] = (self.a_v, "mag")
-        named["sigma"] = (self.sigma_kms, "km/s")
-        return named
+        return inferred_columns(self.times, self.metallicity, self.a_v, self.sigma_kms)
 
     def summary(self) -> QTable:
         """Median and 68 and 95 % intervals of every quantity, one row each."""

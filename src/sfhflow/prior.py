@@ -1,22 +1,37 @@
-"""The prior: what galaxies are simulated.
+r"""The prior: what galaxies are simulated.
 
-Star formation histories come from a mixture of families (`sfhflow.sfh.mixture`) and are reduced to formation
-times, which, with a constant star formation rate between them, *are* the model: the likelihood of a spectrum
-given the parameters is exact. Parametric families have two or three parameters, so their formation times lie
-on thin sheets in the space of all; no galaxy is that smooth, and a density that is infinite on sheets cannot
-be learned, so every gap between formation times is multiplied by exp(s n), n ~ N(0, 1), and the gaps rescaled
-to fill the age of the Universe: the star formation rate scatters about the family's. Redshift sets the age of
-the Universe; metallicity, dust and velocity dispersion are independent of the history.
+Formation times, with a constant star formation rate between them, *are* the model: the likelihood of a spectrum
+given the parameters is exact.  Their distribution is, by default, a mixture of Gaussians in the log-ratios *r* of
+the gaps between them (`sfhflow.parameters`), fitted to draws from many families of star formation histories
+(`sfhflow.sfh.mixture`, `benchmarks/build_prior.py`): smooth to bursty, ever-forming to long dead.  It has a
+density, which importance sampling needs,
+
+.. math:: p(u) = \sum_k w_k N(r; \mu_k, \Sigma_k)\; p(u_{[M/H]})\, p(u_{A_V})\, p(u_\sigma),
+
+and redshift sets only the unit of time, the age of the Universe.  Metallicity, dust and velocity dispersion are
+independent of the history: with :math:`s(u) = 1 / (1 + e^{-u})`, a quantity that is uniform between its bounds has
+:math:`p(u) = s(u)\, s(-u)`, one that is Beta(1, b) has :math:`p(u) = b\, s(u)\, s(-u)^b`.
+
+Any family can take the place of the mixture.  Parametric families have two or three parameters, so their formation
+times lie on thin sheets in the space of all; no galaxy is that smooth, and a density that is infinite on sheets
+cannot be learned, so every gap between the times of a family is multiplied by exp(s n), n ~ N(0, 1), and the gaps
+rescaled to fill the age of the Universe: the star formation rate scatters about the family's.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from sfhflow.cosmology import age_of_universe
+from sfhflow.errors import InputError
+from sfhflow.gaussian_mixture import GaussianMixture, read_gaussian_mixture
 from sfhflow.parameters import (
     FRACTIONS,
     GalaxyParameters,
@@ -24,9 +39,14 @@ from sfhflow.parameters import (
     log_ratios_to_times,
     times_to_log_ratios,
 )
-from sfhflow.sfh import SFHFamily, default_mixture, sample_times
+from sfhflow.sfh import SFHFamily, sample_times
 
-__all__ = ["Prior"]
+__all__ = ["Prior", "shipped_histories"]
+
+
+def shipped_histories() -> GaussianMixture:
+    """Distribution of the log-ratios of the gaps between formation times that comes with the package."""
+    return read_gaussian_mixture(Path(str(resources.files("sfhflow") / "data" / "histories.safetensors")))
 
 
 @dataclass(frozen=True)
@@ -35,19 +55,19 @@ class Prior:
 
     Attributes
     ----------
-    sfh : SFHFamily
-        Family (or mixture of families) of star formation histories.
+    sfh : GaussianMixture or SFHFamily
+        Distribution of the log-ratios of the gaps, or a family (or mixture of families) of histories.
     max_redshift : float
         Redshifts are uniform in [0, max_redshift].
     dust_concentration : float
         A_V / max(A_V) ~ Beta(1, dust_concentration): most galaxies have little dust, all values occur.
     gap_scatter : float
-        Rms s of the natural logarithm of the gaps about those of the family.
+        Rms s of the natural logarithm of the gaps about those of a family.
     parameters : ParameterMap
         Bounds: [M/H] is uniform and the velocity dispersion log-uniform between theirs.
     """
 
-    sfh: SFHFamily = field(default_factory=default_mixture)
+    sfh: GaussianMixture | SFHFamily = field(default_factory=shipped_histories)
     max_redshift: float = 0.4
     dust_concentration: float = 3.0
     gap_scatter: float = 0.3
@@ -68,6 +88,9 @@ class Prior:
 
     def sample_times(self, age: Tensor, generator: torch.Generator) -> Tensor:
         """Draw formation times (N, 13) in Gyr at ages of the Universe (N,) in Gyr."""
+        if isinstance(self.sfh, GaussianMixture):
+            ratios = self.sfh.sample(len(age), generator)
+            return log_ratios_to_times(ratios) * age[:, None]
         times = sample_times(self.sfh, age, torch.tensor(FRACTIONS, dtype=torch.float64), generator)
         if self.gap_scatter == 0:
             return times
@@ -75,3 +98,22 @@ class Prior:
         ratios = times_to_log_ratios(times / age[:, None])
         noise = torch.randn(ratios.shape, generator=generator, dtype=ratios.dtype)
         return log_ratios_to_times(ratios + self.gap_scatter * noise) * age[:, None]
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log density (...,) of unbounded coordinates (..., n_features); the same at every redshift.
+
+        Raises
+        ------
+        InputError
+            If the histories come from a family, of which draws can be made but no density is known.
+        """
+        if not isinstance(self.sfh, GaussianMixture):
+            raise InputError(
+                f"the prior's histories come from {type(self.sfh).__name__}, which has no density, expected a "
+                'mixture of Gaussians; use a model trained with sfh = "mixture"'
+            )
+        uniform = u[..., [-3, -1]]
+        dust, b = u[..., -2], self.dust_concentration
+        scalars = (logsigmoid(uniform) + logsigmoid(-uniform)).sum(-1)
+        scalars = scalars + math.log(b) + logsigmoid(dust) + b * logsigmoid(-dust)
+        return self.sfh.log_prob(u[..., :-3]) + scalars

@@ -1,8 +1,7 @@
 """What a fit leaves behind: a JSON summary, a Parquet file of samples, a figure, and a table for the terminal.
 
-Summaries are quantiles of the samples: the median and the central 68 and 95 % intervals.  A quantity can be
-undefined in some samples (a galaxy that still forms stars has no time since quenching); those count as lower than
-all numbers, and a quantile that falls among them is null.  Files appear whole or not at all: they are written
+Summaries are quantiles of the samples (`sfhflow.summaries`): the median and the central 68 and 95 % intervals.
+Undefined ones are null.  Files appear whole or not at all: they are written
 under another name and then renamed.
 """
 
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sfhflow.derived import all_columns
 from sfhflow.parquet import Column, whole_file, write_table
+from sfhflow.photometry import distance_mpc
 from sfhflow.plots import Predictive, summary_figure
 from sfhflow.posterior import QUANTILES, Posterior
+from sfhflow.summaries import Summary, summarise
 
 __all__ = [
     "file_stem",
@@ -61,17 +61,19 @@ def summary_dict(posterior: Posterior, *, version: str) -> dict[str, Any]:
     -------
     dict
         Every inferred and derived quantity by name with ``median``, ``p16``, ``p84``, ``p2_5``, ``p97_5`` (None
-        if undefined) and ``unit``; and ``verdict``, ``model``, ``version``, ``input``, ``redshift``,
-        ``n_samples``, ``seed``, ``age_of_universe_gyr``, ``snr`` (median per pixel), ``resolution`` (median
-        lambda / FWHM, or "unknown") and ``notes``.
+        if undefined) and ``unit``; and ``p_quiescent`` (probability that the galaxy is quiescent), ``verdict``,
+        ``model``, ``version``, ``input``, ``redshift``, ``n_samples``, ``seed``, ``age_of_universe_gyr``,
+        ``distance_mpc`` (luminosity distance, None if unknown), ``snr`` (median per pixel), ``resolution``
+        (median lambda / FWHM, or "unknown") and ``notes``.
     """
-    return {**intervals(posterior), **_provenance(posterior, version)}
+    summary = summarise(posterior)
+    provenance = _provenance(posterior, version)
+    return {**_intervals(summary), "p_quiescent": float(summary.p_quiescent), **provenance}
 
 
 def intervals(posterior: Posterior) -> dict[str, dict[str, float | str | None]]:
     """Quantiles and unit of every inferred and derived quantity, by name; None where undefined."""
-    columns = all_columns(posterior)
-    return {name: {**_quantiles(samples), "unit": unit} for name, (samples, unit) in columns.items()}
+    return _intervals(summarise(posterior))
 
 
 def json_line(posterior: Posterior, *, version: str | None = None) -> str:
@@ -191,15 +193,11 @@ def _version(version: str | None) -> str:
     return metadata.version("sfhflow") if version is None else version
 
 
-def _quantiles(samples: NDArray[np.float64]) -> dict[str, float | None]:
-    levels = np.array(list(QUANTILES.values()))
-    if np.all(np.isfinite(samples)):
-        values = np.quantile(samples, levels)
-    else:
-        # no interpolation between a number and nothing
-        ordered = np.sort(np.where(np.isfinite(samples), samples, -np.inf))
-        values = ordered[np.minimum((levels * len(ordered)).astype(int), len(ordered) - 1)]
-    return {name: _number(value) for name, value in zip(QUANTILES, values, strict=True)}
+def _intervals(summary: Summary) -> dict[str, dict[str, float | str | None]]:
+    return {
+        name: {**dict(zip(QUANTILES, map(_number, row), strict=True)), "unit": unit}
+        for row, (name, unit) in zip(summary.quantiles, summary.units.items(), strict=True)
+    }
 
 
 def _number(value: float) -> float | None:
@@ -221,6 +219,7 @@ def _provenance(posterior: Posterior, version: str) -> dict[str, Any]:
         "n_samples": len(posterior),
         "seed": posterior.seed,
         "age_of_universe_gyr": posterior.age_of_universe,
+        "distance_mpc": distance_mpc(data),
         "snr": data.snr,
         "resolution": _resolution(posterior),
         "notes": _notes(posterior),

@@ -122,6 +122,7 @@ class Simulator:
         self._calibration = legendre(self.instrument.calibration_orders, self.grid.n_pixels)
         self._error_shape = legendre(4, self.grid.n_pixels)
         self._mismatch_basis = self.mismatch.on_grid(self.grid)
+        self._library_differences = self.mismatch.library_on_grid(self.grid)
         self._mismatch_profile = self.mismatch.profile_on_grid(self.grid)
 
     def sample(self, n: int, *, seed: int) -> Simulation:
@@ -130,7 +131,9 @@ class Simulator:
         galaxy, age = self.prior.sample(n, generator)
         rest = self._stars_and_dust(galaxy, age, generator)
         flux, lsf_kms = self._through_instrument(rest, galaxy.sigma_kms.float(), generator)
-        flux = flux * self.mismatch.sample(n, self._mismatch_basis, self._mismatch_profile, generator)
+        flux = flux * self.mismatch.sample(
+            n, self._mismatch_basis, self._library_differences, self._mismatch_profile, generator
+        )
         low, high = self.instrument.calibration_range
         amplitude = low * (high / low) ** torch.rand(n, generator=generator)
         flux = flux * calibration_error(amplitude, self._calibration, generator)

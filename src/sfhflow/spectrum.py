@@ -50,7 +50,9 @@ class Spectrum:
     name : str
         Name used in messages and outputs, usually the file's stem.
     flux_unit : str
-        Unit of `flux`; informative, and empty when unknown.
+        Unit of `flux`, empty when unknown; masses need one such as ``1e-17 erg / (s cm2 Angstrom)``.
+    distance_mpc : float, optional
+        Luminosity distance in Mpc for masses, where it is known better than from the redshift.
     meta : dict of str to str
         Provenance, such as the file and the reader; not used in any computation.
 
@@ -69,6 +71,7 @@ class Spectrum:
     medium: Medium = "vacuum"
     name: str = "spectrum"
     flux_unit: str = ""
+    distance_mpc: float | None = None
     meta: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +80,7 @@ class Spectrum:
         _check_shapes(self.name, wavelength, flux, ivar)
         _check_wavelength(self.name, wavelength)
         _check_redshift(self.name, self.redshift)
+        _check_distance(self.name, self.distance_mpc)
         if self.medium not in ("air", "vacuum"):
             raise SpectrumError(
                 f"{self.name}: medium is {self.medium!r}, expected 'air' or 'vacuum'; give it with --medium"
@@ -176,6 +180,14 @@ def _check_redshift(name: str, redshift: float) -> None:
         raise SpectrumError(
             f"{name}: redshift is {redshift:g}, expected between -0.01 and {_MAX_REDSHIFT:g}; "
             "check the header or give --redshift"
+        )
+
+
+def _check_distance(name: str, distance: float | None) -> None:
+    if distance is not None and not 0 < distance < np.inf:
+        raise SpectrumError(
+            f"{name}: distance is {distance!r}, expected a positive number of Mpc; leave it out to take the one "
+            "that follows from the redshift"
         )
 
 

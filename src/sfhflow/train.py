@@ -29,6 +29,7 @@ from sfhflow.checkpoint import load_checkpoint, save_checkpoint
 from sfhflow.encoder import Encoder
 from sfhflow.errors import ModelError
 from sfhflow.feed import Batch, Feed
+from sfhflow.galaxy import light_of
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.model import Model
 from sfhflow.network import Architecture, Network
@@ -247,6 +248,7 @@ class _Run:
             parameters=self.simulator.prior.parameters,
             thresholds=self._thresholds(network),
             card=self._card(),
+            light=light_of(self.simulator.library),
         )
 
     def _update(self, features: Tensor, u: Tensor) -> float:
@@ -367,7 +369,7 @@ def _initialise(network: Network, simulator: Simulator, plan: TrainingPlan) -> N
     """Principal components and the scaling of inputs and coordinates, from simulations."""
     encoder = network.encoder
     # without template mismatch: its many small directions would crowd out those that carry the signal
-    clean = replace(simulator, mismatch=TemplateMismatch(amplitude_range=(1e-9, 1e-9)))
+    clean = replace(simulator, mismatch=TemplateMismatch(amplitude_range=(1e-9, 1e-9), library_amplitude=0.0))
     parts = range(math.ceil(plan.n_components_sample / _CHUNK))
     seeds = [stream_seed(plan.seed, "components", part) for part in parts]
     spectra = torch.cat([clean.sample(_CHUNK, seed=seed).noiseless for seed in seeds])

@@ -1,4 +1,4 @@
-"""The command line: `sfhflow demo | fit | survey | simulate | train | serve | ssp`, one file a command.
+"""The command line: `sfhflow demo | fit | survey | simulate | train | verify | serve | ssp`, one file a command.
 
 Each command only wires together what the package does; user errors end as one sentence on standard error and
 exit code 2, and in a list of files a bad one never stops the others.
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from sfhflow import __version__
-from sfhflow.cli import demo, fit, serve, simulate, ssp, survey, train
+from sfhflow.cli import demo, fit, serve, simulate, ssp, survey, train, verify
 from sfhflow.cli.options import examples
 from sfhflow.cli.terminal import complain
 from sfhflow.errors import InputError
@@ -34,6 +34,7 @@ app.command("survey", epilog=examples(*survey.EXAMPLES))(survey.survey)
 app.command("serve", epilog=examples(*serve.EXAMPLES))(serve.serve)
 app.command("simulate", epilog=examples(*simulate.EXAMPLES))(simulate.simulate)
 app.command("train", epilog=examples(*train.EXAMPLES))(train.train)
+app.command("verify", epilog=examples(*verify.EXAMPLES))(verify.verify)
 app.add_typer(ssp.app, name="ssp")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,9 @@ def fit(
     resolution: Annotated[float | None, typer.Option(help="Resolving power lambda / FWHM.")] = None,
     fwhm: Annotated[float | None, typer.Option(help="FWHM of the line-spread function, Angstrom.")] = None,
     ebv: Annotated[float | None, typer.Option(help="E(B-V) of the Milky Way to correct for.")] = None,
+    distance: Annotated[
+        float | None, typer.Option(help="Luminosity distance, Mpc, for the mass; by default that of the redshift.")
+    ] = None,
     sigma: Annotated[
         float | None, typer.Option(help="Known stellar velocity dispersion, km/s (taken as good to 5 %).")
     ] = None,
@@ -73,7 +77,8 @@ def fit(
         try:
             if isinstance(item, SpectrumError):
                 raise item
-            output.add(_fit_one(loaded, item, samples=samples, seed=seed, sigma=sigma))
+            spectrum = item if distance is None else replace(item, distance_mpc=distance)
+            output.add(_fit_one(loaded, spectrum, samples=samples, seed=seed, sigma=sigma))
         except SpectrumError as error:
             failed += 1
             tqdm.write(complain(error), file=sys.stderr)

@@ -29,6 +29,7 @@ def survey(
     workers: Annotated[int | None, typer.Option(min=1, help="Local processes, with Dask.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask cluster, tcp://...")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Files or rows in a shard.")] = SHARD_SIZE,
+    device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
     keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write the samples too.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only estimate time and disk, from a sample.")] = False,
 ) -> None:
@@ -42,5 +43,6 @@ def survey(
     if plan:
         typer.echo(estimate_survey(inputs, **options).text(workers=workers or 1))
         return
-    summary = run_survey(inputs, out, **options, seed=seed, workers=workers, scheduler=scheduler, progress=True)
+    cluster: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "device": device}
+    summary = run_survey(inputs, out, **options, **cluster, seed=seed, progress=True)
     typer.echo(summary.text)

@@ -13,7 +13,8 @@ from sfhflow.diagnostics.intervals import (
     coverage_error,
     local_coverage,
 )
-from sfhflow.diagnostics.random_points import ExpectedCoverage, tarp
+from sfhflow.diagnostics.random_points import ExpectedCoverage, expected_coverage, region_masses, tarp
+from sfhflow.diagnostics.reduction import Reduction, join, reduce_samples
 from sfhflow.diagnostics.report import CalibrationReport, calibration_report
 from sfhflow.diagnostics.sbc import bonferroni, central_levels, ranks, uniformity_p_value
 from sfhflow.diagnostics.scores import bias, posterior_mean, r2, sharpness
@@ -22,6 +23,7 @@ __all__ = [
     "CalibrationReport",
     "ExpectedCoverage",
     "LocalCoverage",
+    "Reduction",
     "bias",
     "bonferroni",
     "calibration_report",
@@ -29,11 +31,15 @@ __all__ = [
     "coverage",
     "coverage_band",
     "coverage_error",
+    "expected_coverage",
     "information_gain",
+    "join",
     "local_coverage",
     "posterior_mean",
     "r2",
     "ranks",
+    "reduce_samples",
+    "region_masses",
     "sharpness",
     "tarp",
     "uniformity_p_value",

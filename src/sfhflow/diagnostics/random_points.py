@@ -20,11 +20,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sfhflow.diagnostics.samples import DEFAULT_LEVELS, check_finite, check_levels, check_pair, slices
+from sfhflow.diagnostics.samples import (
+    DEFAULT_LEVELS,
+    check_finite,
+    check_levels,
+    check_pair,
+    check_ranks,
+    slices,
+)
 from sfhflow.diagnostics.sbc import bonferroni, count_below, spread_ranks, uniformity_p_value
 from sfhflow.errors import InputError
 
-__all__ = ["ExpectedCoverage", "tarp"]
+__all__ = ["ExpectedCoverage", "expected_coverage", "region_masses", "tarp"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +46,9 @@ class ExpectedCoverage:
         Share of galaxies whose true value lies in the random region of that level.
     low, high : arrays of shape (L,)
         95 % bootstrap band of `coverage` over galaxies, level by level.
+    half_width : float
+        Half width of the 95 % bootstrap band at all levels together: if calibrated, |coverage - levels| stays
+        below it everywhere with that probability.
     p_value : float
         Of the Kolmogorov-Smirnov test that the region masses are uniform (Bonferroni over references).
     """
@@ -47,6 +57,7 @@ class ExpectedCoverage:
     coverage: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    half_width: float
     p_value: float
 
 
@@ -94,21 +105,57 @@ def tarp(
             "expected at least 3, 1 and 1; give more"
         )
     rng = np.random.default_rng(seed)
-    masses = np.stack([_region_masses(samples, truth, rng) for _ in range(n_references)], axis=1)
+    scale = truth.std(axis=0)
+    pairs = (_other_rows(truth, rng) for _ in range(n_references))
+    masses = [region_masses(samples, truth, references, scale, rng) for references in pairs]
+    return expected_coverage(np.stack(masses, axis=1), levels=levels, n_bootstrap=n_bootstrap, seed=rng)
+
+
+def expected_coverage(
+    masses: ArrayLike,
+    *,
+    levels: ArrayLike = DEFAULT_LEVELS,
+    n_bootstrap: int = 200,
+    seed: int | np.random.Generator = 0,
+) -> ExpectedCoverage:
+    """Curve, bands and p-value of the masses that `region_masses` gives.
+
+    Parameters
+    ----------
+    masses : array of shape (G, R)
+        Region masses of G galaxies with R reference points each.
+    levels, n_bootstrap, seed
+        As in `tarp`.
+    """
+    levels, masses, rng = check_levels(levels), check_ranks(masses), np.random.default_rng(seed)
     inside = (masses[:, :, None] <= levels).mean(axis=1)
-    low, high = np.quantile(_bootstrap_means(inside, n_bootstrap, rng), [0.025, 0.975], axis=0)
-    return ExpectedCoverage(levels, inside.mean(axis=0), low, high, p_value=bonferroni(uniformity_p_value(masses)))
+    curve, means = inside.mean(axis=0), _bootstrap_means(inside, n_bootstrap, rng)
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    half_width = float(np.quantile(np.abs(means - curve).max(axis=1), 0.95))
+    return ExpectedCoverage(levels, curve, low, high, half_width, p_value=bonferroni(uniformity_p_value(masses)))
 
 
-def _region_masses(samples: NDArray, truth: NDArray, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Posterior mass of the ball around one random point that reaches to the truth, shape (G,)."""
-    spread = truth.std(axis=0)
-    scale = 1.0 / np.where(spread > 0, spread, 1.0)
-    references = _other_rows(truth, rng)
-    from_truth = _squared_distance(truth[:, None, :], references, scale)[:, 0]
+def region_masses(
+    samples: NDArray, truth: NDArray, references: NDArray, scale: NDArray, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Posterior mass of the ball around each galaxy's reference point that reaches to its truth, shape (G,).
+
+    Parameters
+    ----------
+    samples : array of shape (G, S, D)
+        Posterior samples.
+    truth, references : arrays of shape (G, D)
+        True values and reference points, these drawn without a look at the galaxy.
+    scale : array of shape (D,)
+        Unit of each quantity in distances; zeros count as one.
+    rng : numpy.random.Generator
+        Source of the place inside the cells of finitely many samples.
+    """
+    factor = 1.0 / np.where(scale > 0, scale, 1.0)
+    from_truth = _squared_distance(truth[:, None, :], references, factor)[:, 0]
     below, equal = np.empty((2, len(truth)), dtype=np.int64)
     for rows in slices(len(truth), samples.shape[1]):
-        distance = _squared_distance(samples[rows], references[rows], scale)
+        distance = _squared_distance(samples[rows], references[rows], factor)
         below[rows], equal[rows] = count_below(distance, from_truth[rows])
     return spread_ranks(below, equal, samples.shape[1], rng)
 

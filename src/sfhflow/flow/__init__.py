@@ -1,7 +1,7 @@
 """Conditional densities of the unbounded parameters: one flow a file, chosen by name.
 
 ============ ===========================================================================
-``coupling`` a Gaussian bent by coupling splines: as fast to sample as to train
+``coupling`` a mixture of Gaussians bent by coupling splines: as fast to sample as to train
 ``maf``      masked autoregressive flow: affine, slow to sample
 ============ ===========================================================================
 """
@@ -21,14 +21,21 @@ FlowName = Literal["coupling", "maf"]
 
 class _Maker(Protocol):
     def __call__(
-        self, n_features: int, n_context: int, *, transforms: int, hidden: tuple[int, ...], bins: int
+        self,
+        n_features: int,
+        n_context: int,
+        *,
+        components: int,
+        transforms: int,
+        hidden: tuple[int, ...],
+        bins: int,
     ) -> Flow: ...
 
 
 def _autoregressive(
-    n_features: int, n_context: int, *, transforms: int, hidden: tuple[int, ...], bins: int
+    n_features: int, n_context: int, *, components: int, transforms: int, hidden: tuple[int, ...], bins: int
 ) -> Flow:
-    """A masked autoregressive flow; it is affine and has no bins."""
+    """A masked autoregressive flow of one Gaussian; it is affine and has no bins."""
     return AutoregressiveFlow(n_features, n_context, transforms=transforms, hidden=hidden)
 
 

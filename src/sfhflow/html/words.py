@@ -33,6 +33,13 @@ QUANTITIES = {
     "log_ssfr_1gyr": Quantity("log sSFR 1 Gyr", "Specific star formation rate over the last Gyr"),
     "f_1gyr": Quantity("f (1 Gyr)", "Fraction of the stellar mass formed in the last Gyr"),
     "quiescent_for": Quantity("quiescent [Gyr]", "Time since star formation was quenched"),
+    "t_quench": Quantity("quenched at [Gyr]", "Cosmic time when star formation was quenched"),
+    "age_lw": Quantity("light age [Gyr]", "Mean stellar age, weighted by the light in the r band"),
+    "log_ml_r": Quantity("log M/L (r)", "Mass formed per light in the r band, without dust, in solar units"),
+    "log_ml_v": Quantity("log M/L (V)", "Mass formed per light in the V band, without dust, in solar units"),
+    "log_ml_r_dusty": Quantity("log M/L (r, dusty)", "Mass formed per light in the r band seen through dust"),
+    "log_ml_v_dusty": Quantity("log M/L (V, dusty)", "Mass formed per light in the V band seen through dust"),
+    "log_mass": Quantity("log M [Msun]", "Stellar mass formed, of the light in the aperture"),
 }
 """Label and description of every quantity, by name."""
 

@@ -39,8 +39,10 @@ def to_table(posterior: Posterior) -> QTable:
 
 
 def _unit(name: str) -> Any:
-    # the logarithm of a rate is a unit of its own kind, which subok keeps
-    return u.dex(u.yr**-1) if name == "dex(1/yr)" else u.Unit(name)
+    if name.startswith("dex("):
+        # a logarithm is a unit of its own kind, which subok keeps
+        return u.dex(u.Unit(name.removeprefix("dex(").removesuffix(")")))
+    return u.Unit(name)
 
 
 def _meta(posterior: Posterior) -> dict[str, Any]:

@@ -5,7 +5,8 @@ the `Axes`; its figure is ``ax.figure``.  No state of pyplot is touched, so figu
 servers.
 """
 
-from sfhflow.plots.calibration import coverage, ranks
+from sfhflow.plots.calibration import coverage, random_points, rank_histogram, ranks
+from sfhflow.plots.certificate import certificate_figure, coverage_in_bins, widths
 from sfhflow.plots.histories import mass_assembly, star_formation_rate
 from sfhflow.plots.page import summary_figure
 from sfhflow.plots.populations import population
@@ -15,14 +16,19 @@ from sfhflow.plots.spectra import Predictive, residuals, spectrum
 __all__ = [
     "LABELS",
     "Predictive",
+    "certificate_figure",
     "corner",
     "coverage",
+    "coverage_in_bins",
     "histograms",
     "mass_assembly",
     "population",
+    "random_points",
+    "rank_histogram",
     "ranks",
     "residuals",
     "spectrum",
     "star_formation_rate",
     "summary_figure",
+    "widths",
 ]

@@ -30,6 +30,13 @@ LABELS = {
     "log_ssfr_1gyr": r"log sSFR$_{1\,\mathrm{Gyr}}$ [yr$^{-1}$]",
     "f_1gyr": "mass formed in last Gyr",
     "quiescent_for": "quiescent for [Gyr]",
+    "t_quench": "quenching time [Gyr]",
+    "age_lw": "light-weighted age [Gyr]",
+    "log_ml_r": r"log $M/L_r$ [solar]",
+    "log_ml_v": r"log $M/L_V$ [solar]",
+    "log_ml_r_dusty": r"log $M/L_r$ with dust [solar]",
+    "log_ml_v_dusty": r"log $M/L_V$ with dust [solar]",
+    "log_mass": r"log mass formed [$M_\odot$]",
 }
 """Axis label, with its unit, of every quantity."""
 

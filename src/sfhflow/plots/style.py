@@ -26,11 +26,14 @@ __all__ = [
     "axes_or_new",
     "finish",
     "legend",
+    "line_style",
     "new_figure",
 ]
 
 BLACK, GREY = "#000000", "#8c8c8c"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+
+_STYLES = [(color, line) for line in ("-", ":", "-.") for color in (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)]
 
 Corner = Literal["best", "lower right", "upper left"]
 
@@ -63,3 +66,8 @@ def legend(ax: Axes, *, loc: Corner = "best", ncols: int = 1) -> None:
     """Add a small legend that stays readable over shading."""
     small = {"fontsize": TICK_POINTS, "handlelength": 1.2, "columnspacing": 1.0, "borderpad": 0.2}
     ax.legend(loc=loc, ncols=ncols, framealpha=0.8, edgecolor="none", **small)
+
+
+def line_style(k: int) -> tuple[str, str]:
+    """Colour and line of the k-th of many curves."""
+    return _STYLES[k % len(_STYLES)]

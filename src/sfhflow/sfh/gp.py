@@ -34,6 +34,8 @@ _QUANTILE_ERROR = 1e-3  # of the mass, divided by sqrt(number of quantiles)
 _JITTER = 1.25e-12  # variance that the george package adds for numerical stability
 _DECOUPLE_GYR = 0.01  # the last 10 Myr carry the given rate ...
 _SFR_TOLERANCE = 0.05  # ... where the curve misses it by more than this many dex
+# histories computed at once: their arrays stay in the processor's caches
+_ROWS_AT_ONCE = 128
 # the median knot can be zero or negative for extreme SFR / M, where dense_basis gives NaN
 _MIN_METRIC = 1e-2
 
@@ -71,13 +73,9 @@ def gp_sfr(sfh_tuple: Tensor, age_of_universe: Tensor | float, n_times: int = 10
     # neighbouring knots make the kernel matrix nearly singular: single precision would not do
     values = sfh_tuple.double()
     age = torch.as_tensor(age_of_universe, dtype=values.dtype, device=values.device).expand(len(values))
-    mass, rate = 10 ** values[:, 0], 10 ** values[:, 1]
-    time, fraction = _knots(values[:, 3:], rate / mass * age * 1e9)
     grid = torch.linspace(0, 1, n_times, dtype=age.dtype, device=age.device)
-    curve = _conditional_mean(time, fraction, sfh_tuple.shape[1] - 3, grid)
-    sfr = torch.zeros_like(curve)
-    torch.clamp(curve.diff(dim=-1) * (mass / (age * 1e9 / n_times))[:, None], min=0, out=sfr[:, 1:])
-    sfr = _pin_present_rate(sfr, mass, rate, age)
+    parts = zip(values.split(_ROWS_AT_ONCE), age.split(_ROWS_AT_ONCE), strict=True)
+    sfr = torch.cat([_rates(*some, grid) for some in parts])
     return sfr.to(sfh_tuple.dtype), (grid * age[:, None]).to(sfh_tuple.dtype)
 
 
@@ -122,6 +120,16 @@ class GaussianProcessSFH:
         tuples = self.sample_tuples(age_of_universe, generator)
         sfr, time = gp_sfr(tuples, age_of_universe, self.n_times)
         return StarFormationHistory(time, sfr[:, 1:] / sfr[:, 1:].sum(-1, keepdim=True))
+
+
+def _rates(values: Tensor, age: Tensor, grid: Tensor) -> Tensor:
+    """Rates of `gp_sfr`, shape (N, n_times)."""
+    mass, rate = 10 ** values[:, 0], 10 ** values[:, 1]
+    time, fraction = _knots(values[:, 3:], rate / mass * age * 1e9)
+    curve = _conditional_mean(time, fraction, values.shape[1] - 3, grid)
+    sfr = torch.zeros_like(curve)
+    torch.clamp(curve.diff(dim=-1) * (mass / (age * 1e9 / len(grid)))[:, None], min=0, out=sfr[:, 1:])
+    return _pin_present_rate(sfr, mass, rate, age)
 
 
 def _knots(quantile_times: Tensor, growth: Tensor) -> tuple[Tensor, Tensor]:

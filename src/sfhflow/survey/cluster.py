@@ -60,9 +60,9 @@ def on_cluster(
 
 
 def _local(distributed: Any, workers: int | None) -> Any:
-    # one thread each: torch computes on one
+    # one thread each: torch computes on one; what a worker logs as an error is raised here too
     return distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
     )
 
 

@@ -53,6 +53,8 @@ class Job:
         Largest number of files or rows in a shard.
     inputs_fingerprint : str
         That of the plan.
+    device : str
+        Where to compute, as "cpu" or "cuda".
     """
 
     folder: str
@@ -64,6 +66,7 @@ class Job:
     keep_samples: bool
     shard_size: int
     inputs_fingerprint: str
+    device: str = "cpu"
 
     def settings(self) -> dict[str, Any]:
         """Everything that the results depend on."""
@@ -90,7 +93,7 @@ class Record:
 
 
 def fingerprint(model: Model) -> str:
-    """SHA-256 of what a model answers with: weights, sizes, grid, bounds and thresholds."""
+    """SHA-256 of what a model answers with: weights, sizes, grid, bounds, thresholds and light."""
     setup = (
         model.name,
         model.architecture,
@@ -102,6 +105,8 @@ def fingerprint(model: Model) -> str:
     digest = hashlib.sha256(repr(setup).encode())
     for name, tensor in sorted(model.network.state_dict().items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    for name, table in model.light.bands.items() if model.light else ():
+        digest.update(name.encode() + table.tobytes())
     return digest.hexdigest()
 
 
@@ -135,7 +140,9 @@ def do_shard(
         If this process has another model or version than the job was made with, or the shard cannot be written.
     """
     _check_version(job)
-    return write_shard(job, _model(job.model, job.model_fingerprint), number, entries or batches(parts))
+    return write_shard(
+        job, _model(job.model, job.model_fingerprint, job.device), number, entries or batches(parts)
+    )
 
 
 def write_shard(
@@ -215,14 +222,14 @@ def _sha256(path: Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def _model(name: str, expected: str) -> Model:
+def _model(name: str, expected: str, device: str) -> Model:
     model = load_model(name)
     if fingerprint(model) != expected:
         raise ConfigError(
             f"{name}: this worker's model differs from that of the run, expected the same files on all machines; "
             "give --model a folder that all of them share"
         )
-    return model
+    return model.to(device)
 
 
 def _check_version(job: Job) -> None:

@@ -1,7 +1,7 @@
 """From entries to rows: infer a batch, so that a bad spectrum never costs the others.
 
 A batch is inferred together.  If one of its spectra is refused, each is tried alone on the model's grid, which is
-cheap, and the others are inferred as a batch.  The rows keep the summary of `sfhflow.report.intervals`, not the
+cheap, and the others are inferred as a batch.  The rows keep the quantiles of `sfhflow.summaries`, not the
 samples, unless they are asked for.
 """
 
@@ -10,24 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sfhflow.errors import InputError, SpectrumError
+from sfhflow.light import Light
 from sfhflow.model import Model
 from sfhflow.observation import observe
 from sfhflow.parameters import FRACTIONS
 from sfhflow.parquet import Column
 from sfhflow.posterior import QUANTILES, Posterior
-from sfhflow.report import intervals
 from sfhflow.spectrum import Spectrum
+from sfhflow.summaries import summarise
 from sfhflow.survey.entries import Entry
 from sfhflow.verdict import Verdict
 
 __all__ = ["Outcome", "infer_entries", "one_thread", "result_columns", "sample_columns"]
+
+
+# quantiles, probability of quiescence, verdict and samples of one spectrum
+_Answer = tuple[NDArray[np.floating], float, Verdict, dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class Outcome:
         Its origin, as in `Entry`; the spectrum itself is dropped.
     facts : dict
         Redshift, resolution and signal-to-noise ratio; empty if it could not be read.
-    quantiles : dict
-        ``intervals`` of every quantity; empty if it was refused.
+    quantiles : array of shape (Q, 5), or None
+        Those of every quantity, NaN where undefined; None if it was refused.
+    p_quiescent : float or None
+        Probability that the galaxy is quiescent.
     verdict : Verdict or None
         Whether the answer can be trusted.
     samples : dict
@@ -54,7 +60,8 @@ class Outcome:
     index: int | None
     name: str
     facts: dict[str, float | None]
-    quantiles: dict[str, dict[str, Any]]
+    quantiles: NDArray[np.floating] | None
+    p_quiescent: float | None
     verdict: Verdict | None
     samples: dict[str, NDArray[np.float32]]
     error: str | None
@@ -95,12 +102,11 @@ def infer_entries(
         One for each entry, in their order.
     """
     good = [entry.spectrum for entry in entries if isinstance(entry.spectrum, Spectrum)]
-    answers = iter(_infer(model, good, n_samples=n_samples, seed=seed))
-    outcomes = []
-    for entry in entries:
-        answer = next(answers) if isinstance(entry.spectrum, Spectrum) else entry.spectrum
-        outcomes.append(_outcome(entry, answer, keep_samples=keep_samples))
-    return outcomes
+    answers = iter(_infer(model, good, n_samples=n_samples, seed=seed, keep_samples=keep_samples))
+    return [
+        _outcome(entry, next(answers) if isinstance(entry.spectrum, Spectrum) else entry.spectrum)
+        for entry in entries
+    ]
 
 
 def result_columns(
@@ -112,10 +118,15 @@ def result_columns(
     for name in ("redshift", "resolution", "snr"):
         kind = "float" if name == "redshift" else "float32"
         columns[name] = Column([outcome.facts.get(name) for outcome in outcomes], kind)
-    for quantity, unit in _units().items():
-        rows = [outcome.quantiles.get(quantity, {}) for outcome in outcomes]
-        for label in QUANTILES:
-            columns[f"{quantity}_{label}"] = Column([row.get(label) for row in rows], "float32", unit)
+    units = _units(model.light)
+    nothing = np.full((len(units), len(QUANTILES)), np.nan, dtype=np.float32)
+    rows = [nothing if outcome.quantiles is None else outcome.quantiles for outcome in outcomes]
+    values = np.stack([nothing, *rows])[1:]
+    for i, (quantity, unit) in enumerate(units.items()):
+        for j, label in enumerate(QUANTILES):
+            # NaN becomes null
+            columns[f"{quantity}_{label}"] = Column(values[:, i, j], "float32", unit)
+    columns["p_quiescent"] = Column([outcome.p_quiescent for outcome in outcomes], "float32")
     verdicts = [outcome.verdict for outcome in outcomes]
     columns["verdict_ok"] = Column([None if v is None else v.ok for v in verdicts], "bool")
     columns["verdict_reasons"] = Column([None if v is None else list(v.reasons) for v in verdicts], "strings")
@@ -139,14 +150,28 @@ def sample_columns(outcomes: Sequence[Outcome]) -> dict[str, Column]:
     return columns
 
 
-def _infer(model: Model, spectra: list[Spectrum], *, n_samples: int, seed: int) -> list[Posterior | InputError]:
+def _infer(
+    model: Model, spectra: list[Spectrum], *, n_samples: int, seed: int, keep_samples: bool
+) -> list[_Answer | InputError]:
     try:
-        return list(model.infer(spectra, n_samples=n_samples, seed=seed))
+        return list(_answers(model, spectra, n_samples=n_samples, seed=seed, keep_samples=keep_samples))
     except SpectrumError:
         refusals = [_refusal(model, spectrum) for spectrum in spectra]
     good = [spectrum for spectrum, refusal in zip(spectra, refusals, strict=True) if refusal is None]
-    answers = iter(model.infer(good, n_samples=n_samples, seed=seed))
+    answers = _answers(model, good, n_samples=n_samples, seed=seed, keep_samples=keep_samples)
     return [next(answers) if refusal is None else refusal for refusal in refusals]
+
+
+def _answers(
+    model: Model, spectra: list[Spectrum], *, n_samples: int, seed: int, keep_samples: bool
+) -> Iterator[_Answer]:
+    for batch in model.infer_batches(spectra, n_samples=n_samples, seed=seed):
+        summary = summarise(batch, dtype=np.float32)
+        kept = batch.columns() if keep_samples else {}
+        columns = {name: samples.astype(np.float32) for name, (samples, _) in kept.items()}
+        for row, verdict in enumerate(batch.verdicts):
+            samples = {name: column[row] for name, column in columns.items()}
+            yield summary.quantiles[row], float(summary.p_quiescent[row]), verdict, samples
 
 
 def _refusal(model: Model, spectrum: Spectrum) -> SpectrumError | None:
@@ -157,14 +182,13 @@ def _refusal(model: Model, spectrum: Spectrum) -> SpectrumError | None:
     return None
 
 
-def _outcome(entry: Entry, answer: Posterior | InputError, *, keep_samples: bool) -> Outcome:
+def _outcome(entry: Entry, answer: _Answer | InputError) -> Outcome:
     origin = entry.input, entry.index, entry.name
     facts = _facts(entry.spectrum) if isinstance(entry.spectrum, Spectrum) else {}
     if isinstance(answer, InputError):
-        return Outcome(*origin, facts, {}, None, {}, str(answer))
-    columns = answer.columns() if keep_samples else {}
-    samples = {name: values.astype(np.float32) for name, (values, _) in columns.items()}
-    return Outcome(*origin, facts, intervals(answer), answer.verdict, samples, None)
+        return Outcome(*origin, facts, None, None, None, {}, str(answer))
+    quantiles, p_quiescent, verdict, samples = answer
+    return Outcome(*origin, facts, quantiles, p_quiescent, verdict, samples, None)
 
 
 def _facts(spectrum: Spectrum) -> dict[str, float | None]:
@@ -181,16 +205,17 @@ def _key_columns(outcomes: Sequence[Outcome]) -> dict[str, Column]:
     }
 
 
-def _units() -> dict[str, str]:
+def _units(light: Light | None) -> dict[str, str]:
     """Names and units of all quantities, those derived from the samples too."""
-    return {name: str(quantity["unit"]) for name, quantity in intervals(_example()).items()}
+    return summarise(_example(light)).units
 
 
-def _example() -> Posterior:
+def _example(light: Light | None = None) -> Posterior:
     """Any posterior: its columns are those of all others."""
     spectrum = Spectrum(wavelength=[4000.0, 5000.0], flux=[1.0, 1.0], ivar=[1.0, 1.0], redshift=0.0)  # type: ignore[arg-type]
     times, zeros = np.linspace(0.0, 13.0, len(FRACTIONS))[None], np.zeros(1)
-    return Posterior(times, zeros, zeros, zeros, 13.0, spectrum, Verdict(ok=True, reasons=(), scores={}), 0, "")
+    verdict = Verdict(ok=True, reasons=(), scores={})
+    return Posterior(times, zeros, zeros, zeros, 13.0, spectrum, verdict, 0, "", light=light)
 
 
 def _finite(value: float) -> float | None:

@@ -2,9 +2,9 @@
 
 Millions of small files are slow on every file system; a packed file holds them as rows of a table.
 
-=============  ===========================  ==============================================================
+============== ============================ ==============================================================
 name           Parquet column               HDF5 dataset
-=============  ===========================  ==============================================================
+============== ============================ ==============================================================
 `wavelength`   list of numbers (Angstrom)   (rows, pixels), or (pixels,) if all rows share it
 `flux`         list of numbers              (rows, pixels)
 `ivar`         list of numbers              (rows, pixels)
@@ -13,7 +13,9 @@ name           Parquet column               HDF5 dataset
 `resolution`   number or list, optional     (rows,) or (rows, pixels), optional; lambda / FWHM, NaN is unknown
 `medium`       "vacuum" or "air", optional  (rows,), or an attribute of the file, optional; vacuum by default
 `name`         text, optional               (rows,), optional; STEM_ROW by default
-=============  ===========================  ==============================================================
+`flux_unit`    text, optional               (rows,), or an attribute of the file, optional; unknown by default
+`distance_mpc` number, optional             (rows,), optional; luminosity distance, NaN is that of the redshift
+============== ============================ ==============================================================
 
 Rows of different lengths are padded in HDF5 with pixels of zero `ivar`, on wavelengths that go on rising.
 """
@@ -39,7 +41,7 @@ __all__ = ["HDF5_SUFFIXES", "is_packed", "packed_entries", "packed_rows", "write
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 _REQUIRED = ("wavelength", "flux", "ivar", "redshift")
-_OPTIONAL = ("mask", "resolution", "medium", "name")
+_OPTIONAL = ("mask", "resolution", "medium", "name", "flux_unit", "distance_mpc")
 # rows of a row group: a shard reads little more than its own rows
 _GROUP = 256
 
@@ -149,6 +151,7 @@ def _spectrum(row: dict[str, Any], name: str, label: str) -> Spectrum:
         raise SpectrumError(f"{label}: {missing[0]} is null, expected a value; fill it in or leave the row out")
     resolution = row.get("resolution")
     unknown = resolution is None or not np.any(np.isfinite(resolution))
+    distance = row.get("distance_mpc")
     try:
         return Spectrum(
             wavelength=row["wavelength"],
@@ -159,6 +162,8 @@ def _spectrum(row: dict[str, Any], name: str, label: str) -> Spectrum:
             resolution=None if unknown else resolution,
             medium=row.get("medium") or "vacuum",
             name=name,
+            flux_unit=row.get("flux_unit") or "",
+            distance_mpc=None if distance is None or np.isnan(distance) else float(distance),
         )
     except (TypeError, ValueError) as error:
         raise SpectrumError(f"{label}: {error}") from error
@@ -172,7 +177,7 @@ def _parquet_rows(path: Path, start: int, stop: int) -> Iterator[dict[str, Any]]
 def _hdf5_rows(path: Path, start: int, stop: int) -> Iterator[dict[str, Any]]:
     with _open(path) as file:
         n_rows, shared = len(file["flux"]), {}
-        medium = file.attrs.get("medium")
+        stated = {name: _text(file.attrs[name]) for name in ("medium", "flux_unit") if name in file.attrs}
         if file["wavelength"].ndim == 1:
             shared["wavelength"] = file["wavelength"][:]
         names = [n for n in (*_REQUIRED, *_OPTIONAL) if n in file and n not in shared]
@@ -180,7 +185,7 @@ def _hdf5_rows(path: Path, start: int, stop: int) -> Iterator[dict[str, Any]]:
             part = {name: file[name][low : min(low + _GROUP, stop)] for name in names}
             for values in zip(*part.values(), strict=True):
                 row = {name: _text(value) for name, value in zip(part, values, strict=True)}
-                yield {"medium": _text(medium), **shared, **row}
+                yield {**stated, **shared, **row}
 
 
 def _text(value: Any) -> Any:
@@ -202,6 +207,8 @@ def _columns(some: list[Spectrum]) -> dict[str, Column]:
         "resolution": Column([s.resolution for s in some], "floats"),
         "medium": Column([s.medium for s in some], "string"),
         "name": Column([s.name for s in some], "string"),
+        "flux_unit": Column([s.flux_unit for s in some], "string"),
+        "distance_mpc": Column([s.distance_mpc for s in some]),
     }
 
 
@@ -216,10 +223,11 @@ def _write_hdf5(path: str | Path, groups: list[dict[str, Column]]) -> None:
         )
     unknown = np.full(lengths.pop(), np.nan)
     rows["resolution"] = [unknown if value is None else value for value in rows["resolution"]]
+    rows["distance_mpc"] = [np.nan if value is None else value for value in rows["distance_mpc"]]
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
-        for key in ("wavelength", "flux", "ivar", "mask", "redshift", "resolution"):
+        for key in ("wavelength", "flux", "ivar", "mask", "redshift", "resolution", "distance_mpc"):
             file.create_dataset(key, data=np.array(rows[key]), compression="gzip", shuffle=True, chunks=True)
-        for key in ("medium", "name"):
+        for key in ("medium", "name", "flux_unit"):
             file.create_dataset(key, data=rows[key], dtype=h5py.string_dtype())
 
 

@@ -73,6 +73,7 @@ def run_survey(
     keep_samples: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
+    device: str = "cpu",
     progress: bool = False,
 ) -> SurveySummary:
     """Infer all spectra of files, folders, patterns, tables and packed files into a folder of Parquet files.
@@ -99,6 +100,8 @@ def run_survey(
         Number of local processes, with Dask; by default there is this process alone.
     scheduler : str, optional
         Address of a Dask cluster to use instead.
+    device : str
+        Where the networks compute, as "cuda"; all workers of a machine share it.
     progress : bool
         Show a bar with rate and time left.
 
@@ -126,7 +129,9 @@ def run_survey(
         keep_samples=keep_samples,
         shard_size=shard_size,
         inputs_fingerprint=plan.fingerprint(),
+        device=device,
     )
+    loaded.to(device)
     with locked(folder):
         begin(job, given, len(plan))
         sweep(folder)
