@@ -215,8 +215,11 @@ class ProjectionEncoder(nn.Module):
 
     def encode(self, features: Tensor) -> Tensor:
         """Context vectors of precomputed `features`."""
-        scaled = (features - self.feature_mean) / self.feature_std
-        return self.network(scaled.clamp(-8, 8))
+        return self.network(self.scaled(features))
+
+    def scaled(self, features: Tensor) -> Tensor:
+        """`features` as the network sees them: about zero mean and unit variance, within 8."""
+        return ((features - self.feature_mean) / self.feature_std).clamp(-8, 8)
 
     def _weighted_products(self, weight: Tensor, basis: Tensor) -> Tensor:
         """All sums over pixels of weight * phi_j * phi_k, shape (N, K + 1, K + 1).
