@@ -30,6 +30,7 @@ REASONS = {
     "outside_training": "the spectrum is unlike those the model was trained on",
     "high_redshift": "the Universe was younger than in any galaxy the model was trained on",
     "sigma_conflict": "the spectrum and the given velocity dispersion disagree",
+    "unrefined": "too few samples agree with the true likelihood to represent it",
     "uninformative": "the spectrum adds almost nothing to the prior (too noisy or too short)",
 }
 """What every reason of a verdict means, in plain words."""
