@@ -4,8 +4,8 @@ On a bin :math:`[x_0, x_1] \to [y_0, y_1]` with slopes :math:`d_0, d_1` at its e
 inverse is the root of a quadratic equation (Durkan et al. 2019, arXiv:1906.04032, eqs. 6-8).  The splines are
 those of `zuko.transforms.MonotonicRQSTransform` (widths, heights and slopes clipped softly, identity outside
 [-bound, bound]), to whose inverse this one is equal but for rounding.  What makes it fast is the order of the
-axes: the samples of a galaxy come last, so every step runs through memory in one go, and only the slopes of the bin
-that is hit are ever computed.
+axes: the samples of a galaxy come last, so every step runs through memory in one go, and only the slopes of the
+bin that is hit are ever computed.
 """
 
 from __future__ import annotations
