@@ -11,10 +11,10 @@ from unittest import mock
 
 import pytest
 import typer
+from benchmarks.speed import page as speed
 
 import sfhflow
 import toy
-from benchmarks.speed import page as speed
 from sfhflow.cli import app
 from sfhflow.derived import all_columns
 from sfhflow.verdict import REASONS

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import toy
-from sfhflow.encoder import ProjectionEncoder, principal_components
+from sfhflow.encoder import ProjectionEncoder
 from sfhflow.observation import Observation
+from sfhflow.projection import principal_components
 
 N_PIXELS, N_COMPONENTS = 120, 5
 

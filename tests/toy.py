@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sfhflow.encoder import principal_components
 from sfhflow.galaxy import light_of
 from sfhflow.grid import LogGrid
 from sfhflow.light import Light
@@ -22,6 +21,7 @@ from sfhflow.noise import NoiseModel
 from sfhflow.observation import Observation
 from sfhflow.parameters import ParameterMap
 from sfhflow.prior import Prior
+from sfhflow.projection import principal_components
 from sfhflow.sfh import QuantileSFH
 from sfhflow.simulator import InstrumentModel, Simulator
 from sfhflow.spectrum import Spectrum

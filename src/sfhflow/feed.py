@@ -117,7 +117,8 @@ class _Memory:
         return features, u
 
 
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+# in half or in single precision
+Arrays = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 # the source of a worker process
 _sources: list[Source] = []

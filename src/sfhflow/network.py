@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from sfhflow.encoder import ProjectionEncoder
-from sfhflow.flow import ConditionalFlow
+from sfhflow.encoder import ENCODERS, EncoderName
+from sfhflow.flow import FLOWS, FlowName
 from sfhflow.observation import Observation
 
 __all__ = ["Architecture", "Network"]
@@ -18,8 +18,24 @@ __all__ = ["Architecture", "Network"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of the networks; everything needed to rebuild them before their weights are loaded."""
+    """Kinds and sizes of the networks; everything needed to rebuild them before their weights are loaded.
 
+    Attributes
+    ----------
+    encoder : str
+        What makes the context of a spectrum: a name of `sfhflow.encoder.ENCODERS`.
+    flow : str
+        The density given the context: a name of `sfhflow.flow.FLOWS`.
+    n_components, error_floor : int, float
+        Of the projection on principal components, see `sfhflow.projection.Projector`.
+    width, depth, n_context : int
+        Of the encoder's network, see its class.
+    components, transforms, hidden, bins
+        Of the flow.
+    """
+
+    encoder: EncoderName = "projection"
+    flow: FlowName = "coupling"
     n_components: int = 80
     width: int = 256
     depth: int = 4
@@ -36,7 +52,7 @@ class Network(nn.Module):
 
     def __init__(self, architecture: Architecture, n_pixels: int, n_features: int) -> None:
         super().__init__()
-        self.encoder = ProjectionEncoder(
+        self.encoder = ENCODERS[architecture.encoder](
             n_pixels,
             n_components=architecture.n_components,
             width=architecture.width,
@@ -44,7 +60,7 @@ class Network(nn.Module):
             n_context=architecture.n_context,
             error_floor=architecture.error_floor,
         )
-        self.flow = ConditionalFlow(
+        self.flow = FLOWS[architecture.flow](
             n_features,
             architecture.n_context,
             components=architecture.components,

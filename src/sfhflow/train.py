@@ -26,13 +26,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from sfhflow.checkpoint import load_checkpoint, save_checkpoint
-from sfhflow.encoder import ProjectionEncoder, principal_components
+from sfhflow.encoder import Encoder
 from sfhflow.errors import ModelError
 from sfhflow.feed import Batch, Feed
 from sfhflow.galaxy import light_of
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.model import Model
 from sfhflow.network import Architecture, Network
+from sfhflow.projection import principal_components
 from sfhflow.simulator import Simulator
 from sfhflow.verdict import calibrate, scores
 
@@ -43,6 +44,8 @@ _LOG = logging.getLogger(__name__)
 # Streams of seeds that never meet: training batch i, and the named fixed sets.
 _STREAM = {"train": 0, "components": 1, "scaling": 2, "validation": 3, "thresholds": 4, "test": 5}
 _CHUNK = 1024
+# what a checkpoint holds beside the weights
+_STATE = ("step", "stale", "minutes", "cpu_minutes", "best_loss", "history")
 # Nats; the same model on the same simulations agrees far better than this on any machine.
 _SAME_LOSS = 0.05
 
@@ -129,7 +132,8 @@ def fit(
     model : Model
         With the running average of the weights at the best validation loss.
     history : list of dict
-        Step, training and validation loss (nats), minutes, at each validation.
+        Step, training and validation loss (nats), minutes, and minutes of processor time in this process, at
+        each validation.
 
     Raises
     ------
@@ -146,13 +150,24 @@ class _Source:
     """Simulated training batches by number."""
 
     simulator: Simulator
-    encoder: ProjectionEncoder
+    encoder: Encoder
     seed: int
     batch_size: int
 
     def __call__(self, number: int) -> Batch:
         batch = self.simulator.sample(self.batch_size, seed=stream_seed(self.seed, "train", number))
         return self.encoder.features(batch.observation), batch.u
+
+
+class _Clock:
+    """Minutes by the wall clock and of processor time, going on from those of an earlier run."""
+
+    def __init__(self, minutes: float, cpu_minutes: float) -> None:
+        self.zero = time.monotonic() - 60 * minutes, time.process_time() - 60 * cpu_minutes
+
+    def read(self) -> tuple[float, float]:
+        """Minutes until now."""
+        return (time.monotonic() - self.zero[0]) / 60, (time.process_time() - self.zero[1]) / 60
 
 
 class _Run:
@@ -173,7 +188,8 @@ class _Run:
         self.checkpoint = directory / "checkpoint.safetensors" if directory else None
         n_features = simulator.prior.parameters.n_features
         self.network = Network(architecture, simulator.grid.n_pixels, n_features)
-        self.step, self.stale, self.minutes, self.best_loss = 0, 0, 0.0, math.inf
+        self.step, self.stale, self.best_loss = 0, 0, math.inf
+        self.minutes, self.cpu_minutes = 0.0, 0.0
         self.history: list[dict[str, float]] = []
         resumed = self.checkpoint is not None and self.checkpoint.exists()
         if not resumed and start:
@@ -202,7 +218,7 @@ class _Run:
         if self.checkpoint:
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         bar = tqdm(total=plan.steps, initial=self.step, disable=not show, unit="step", smoothing=0.05)
-        started, before, total = time.monotonic(), self.minutes, 0.0
+        clock, total = _Clock(self.minutes, self.cpu_minutes), 0.0
         source = _Source(self.simulator, self.featurizer, plan.seed, plan.batch_size)
         feed = Feed(source, reuse=plan.reuse, memory=plan.memory, workers=plan.workers)
         for features, u in feed.batches(self.step, plan.steps, seed=plan.seed):
@@ -211,7 +227,7 @@ class _Run:
             bar.update()
             if self.step % plan.validate_every and self.step != plan.steps:
                 continue
-            self.minutes = before + (time.monotonic() - started) / 60
+            self.minutes, self.cpu_minutes = clock.read()
             self._validate(total / ((self.step - 1) % plan.validate_every + 1))
             total = 0.0
             bar.set_postfix(self.history[-1], refresh=False)
@@ -264,11 +280,17 @@ class _Run:
             self.best_loss, self.stale = loss, 0
             self.best.load_state_dict(self.average.state_dict())
         self.history.append(
-            {"step": self.step, "training": training_loss, "validation": loss, "minutes": self.minutes}
+            {
+                "step": self.step,
+                "training": training_loss,
+                "validation": loss,
+                "minutes": self.minutes,
+                "cpu_minutes": self.cpu_minutes,
+            }
         )
         _LOG.info("step %d: training %.3f, validation %.3f nats", self.step, training_loss, loss)
         if self.checkpoint:
-            state = {k: getattr(self, k) for k in ("step", "stale", "minutes", "best_loss", "history")}
+            state = {k: getattr(self, k) for k in _STATE}
             save_checkpoint(self.checkpoint, self._modules(), self.optimizer, state)
 
     def _start_from(self, model: Model) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfhflow.encoder import Projection, ProjectionEncoder
 from sfhflow.observation import Observation
+from sfhflow.projection import Projection, Projector
 
 __all__ = ["REASONS", "Thresholds", "Verdict", "calibrate", "judge", "scores"]
 
@@ -71,10 +71,10 @@ class Verdict:
 
 @torch.no_grad()
 def scores(
-    encoder: ProjectionEncoder, observation: Observation, projection: Projection | None = None
+    projector: Projector, observation: Observation, projection: Projection | None = None
 ) -> dict[str, Tensor]:
     """Raw scores, each of shape (N,); large is suspicious.  `projection` if it is known already."""
-    projection = encoder.project(observation) if projection is None else projection
+    projection = projector.project(observation) if projection is None else projection
     informed = 1 - projection.sigma**2
     weighted = (informed * projection.coefficients**2).sum(-1) / informed.sum(-1).clamp_min(1e-3)
     return {

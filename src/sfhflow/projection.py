@@ -1,4 +1,4 @@
-r"""From a spectrum with errors and gaps to a context vector.
+r"""Spectra with errors and gaps as coefficients of principal components, and how well each is known.
 
 Noiseless galaxy spectra lie close to a low-dimensional linear space: :math:`f = s(\mu + \sum_k c_k \phi_k)`
 with a mean :math:`\mu` and principal components :math:`\phi_k` scaled so that the :math:`c_k` have unit
@@ -8,8 +8,7 @@ the Gaussian posterior (e.g. Connolly & Szalay 1999, AJ 117, 2052, with a prior 
 .. math:: C = (\Phi W \Phi^T + P)^{-1}, \qquad \hat a = a_0 + C\, \Phi W (d - \Phi^T a_0),
 
 which is all the data say about them, whatever the noise level, the mask or the wavelength coverage: the
-estimate, and how well each coefficient is known.  A residual network turns both, with the goodness of fit, the
-resolution and the cosmic age, into the context of the flow.  Masked pixels enter nowhere.
+estimate, and how well each coefficient is known.  Masked pixels enter nowhere.
 """
 
 from __future__ import annotations
@@ -21,13 +20,12 @@ from torch import Tensor, nn
 
 from sfhflow.observation import Observation
 
-__all__ = ["Projection", "ProjectionEncoder", "principal_components"]
+__all__ = ["Projection", "Projector", "principal_components", "typical_flux"]
 
 # Batches from this size on have their sums over pixels taken as one product of matrices.
 _MANY = 12
 # Prior standard deviation of the amplitude s around one: spectra are scaled to unit mean over what is observed.
 _AMPLITUDE_SIGMA = 1.0
-_LSF_REFERENCE_KMS = 75.0
 
 
 class Projection(NamedTuple):
@@ -69,22 +67,8 @@ def principal_components(spectra: Tensor, n_components: int) -> tuple[Tensor, Te
     return mean.float(), (vectors.flip(1)[:, :n_components] * top.sqrt()).T.contiguous().float()
 
 
-class ResidualBlock(nn.Module):
-    """x + MLP(LayerNorm(x))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the block to (..., width)."""
-        return x + self.layers(x)
-
-
-class ProjectionEncoder(nn.Module):
-    """Likelihood-weighted projection on principal components, followed by a residual network.
+class Projector(nn.Module):
+    """Likelihood-weighted projection on principal components; it has no trained weights.
 
     Parameters
     ----------
@@ -92,16 +76,14 @@ class ProjectionEncoder(nn.Module):
         P, pixels of the rest-frame grid.
     n_components : int
         K, principal components.
-    width, depth : int
-        Width and number of blocks of the residual network.
-    n_context : int
-        Length of the context vector.
     error_floor : float
-        Fraction of the mean flux added in quadrature to the errors in the projection: differences between
-        templates and galaxies that the components cannot follow.
+        Fraction of the mean flux added in quadrature to the errors: differences between templates and galaxies
+        that the components cannot follow.
 
     Attributes
     ----------
+    mean, components : Tensors of shape (P,) and (K, P)
+        Set by `set_components`.
     sum_dtype : torch.dtype
         Precision of the sums over pixels.  Single precision is fastest for the large batches of training, but
         where a short window makes components nearly degenerate its rounding errors, which depend on the batch,
@@ -110,34 +92,13 @@ class ProjectionEncoder(nn.Module):
 
     mean: Tensor
     components: Tensor
-    feature_mean: Tensor
-    feature_std: Tensor
 
-    def __init__(
-        self,
-        n_pixels: int,
-        *,
-        n_components: int = 80,
-        width: int = 256,
-        depth: int = 4,
-        n_context: int = 128,
-        error_floor: float = 0.006,
-    ) -> None:
+    def __init__(self, n_pixels: int, *, n_components: int = 80, error_floor: float = 0.006) -> None:
         super().__init__()
         self.error_floor = error_floor
-        self.n_context = n_context
         self.sum_dtype = torch.float32
-        n_features = 2 * n_components + 11
         self.register_buffer("mean", torch.ones(n_pixels))
         self.register_buffer("components", torch.zeros(n_components, n_pixels))
-        self.register_buffer("feature_mean", torch.zeros(n_features))
-        self.register_buffer("feature_std", torch.ones(n_features))
-        self.network = nn.Sequential(
-            nn.Linear(n_features, width),
-            *(ResidualBlock(width) for _ in range(depth)),
-            nn.LayerNorm(width),
-            nn.Linear(width, n_context),
-        )
         self._products: Tensor | None = None
         self.register_load_state_dict_post_hook(_forget_products)
 
@@ -147,17 +108,13 @@ class ProjectionEncoder(nn.Module):
         self.components.copy_(components)
         self._products = None
 
-    def standardise(self, features: Tensor) -> None:
-        """Set the scaling of the network's inputs from a sample of features (N, n_features)."""
-        self.feature_mean.copy_(features.mean(0))
-        self.feature_std.copy_(features.std(0).clamp_min(1e-3))
-
     @torch.no_grad()
     def project(self, observation: Observation) -> Projection:
         """Fit the principal components to the spectra; no trained weights are involved."""
         good = observation.ivar > 0
         n_good = good.sum(-1).clamp_min(1)
-        flux, ivar = observation.flux.to(self.sum_dtype), observation.ivar.to(self.sum_dtype)
+        flux = torch.where(good, observation.flux, 0.0).to(self.sum_dtype)
+        ivar = observation.ivar.to(self.sum_dtype)
         scale = typical_flux(flux, ivar)[:, None]
         weight = ivar * scale**2
         weight = weight / (1 + weight * self.error_floor**2)
@@ -182,42 +139,6 @@ class ProjectionEncoder(nn.Module):
             (misfit / n_good).float(),
         )
 
-    @torch.no_grad()
-    def features(self, observation: Observation, projection: Projection | None = None) -> Tensor:
-        """Inputs of the network, shape (N, 2 K + 11), before scaling; `projection` if it is known already."""
-        projection = self.project(observation) if projection is None else projection
-        good = observation.ivar > 0
-        snr = observation.flux.clamp_min(0) * observation.ivar.sqrt()
-        n_good = good.sum(-1).clamp_min(1)
-        scalars = [
-            projection.amplitude.log(),
-            (projection.chi2 + 1e-3).log(),
-            (snr.sum(-1) / n_good + 0.1).log(),
-            *_coverage(good),
-            observation.age_of_universe,
-        ]
-        known = ~observation.lsf_kms.isnan()
-        lsf = torch.where(known, (observation.lsf_kms / _LSF_REFERENCE_KMS).log(), 0.0)
-        return torch.cat(
-            [
-                projection.coefficients.clamp(-30, 30),
-                projection.sigma.clamp_min(1e-6).log(),
-                torch.stack(scalars, dim=-1),
-                lsf,
-                known[:, :1].float(),
-            ],
-            dim=-1,
-        )
-
-    def forward(self, observation: Observation, projection: Projection | None = None) -> Tensor:
-        """Context vectors of shape (N, n_context); `projection` if it is known already."""
-        return self.encode(self.features(observation, projection))
-
-    def encode(self, features: Tensor) -> Tensor:
-        """Context vectors of precomputed `features`."""
-        scaled = (features - self.feature_mean) / self.feature_std
-        return self.network(scaled.clamp(-8, 8))
-
     def _weighted_products(self, weight: Tensor, basis: Tensor) -> Tensor:
         """All sums over pixels of weight * phi_j * phi_k, shape (N, K + 1, K + 1).
 
@@ -236,9 +157,9 @@ class ProjectionEncoder(nn.Module):
         return (weight @ products).index_select(1, place.flatten()).view(-1, n, n)
 
 
-def _forget_products(encoder: ProjectionEncoder, incompatible_keys: object) -> None:
+def _forget_products(projector: Projector, incompatible_keys: object) -> None:
     """Drop the products of the components that were there before `load_state_dict`."""
-    encoder._products = None
+    projector._products = None
 
 
 def typical_flux(flux: Tensor, ivar: Tensor) -> Tensor:
@@ -246,12 +167,3 @@ def typical_flux(flux: Tensor, ivar: Tensor) -> Tensor:
     n_good = (ivar > 0).sum(-1).clamp_min(1)
     weight = torch.minimum(ivar, (ivar.sum(-1) / n_good)[:, None])
     return ((weight * flux).sum(-1) / weight.sum(-1).clamp_min(1e-30)).abs().clamp_min(1e-30)
-
-
-def _coverage(good: Tensor) -> list[Tensor]:
-    """First and last observed pixel and the observed fraction, each (N,) in [0, 1]."""
-    n_pixels = good.shape[-1]
-    pixel = torch.arange(n_pixels, device=good.device)
-    first = torch.where(good, pixel, n_pixels).amin(-1) / n_pixels
-    last = torch.where(good, pixel, 0).amax(-1) / n_pixels
-    return [first, last, good.float().mean(-1)]

@@ -3,8 +3,8 @@ r"""Conditional density of the unbounded parameters: a mixture of Gaussians, ben
 .. math:: \log p(u | c) = \log \sum_k w_k(c)\, N(z; \mu_k(c), \Sigma_k(c)) + \log |\det \partial z / \partial u|,
           \qquad z = f_c(u)
 
-The first layer of *f* whitens, :math:`y = T(c)\,[x - m(c)]` with a lower-triangular *T*: a Gaussian posterior of any
-mean and covariance, which is most of the answer when the data are good.  Then come coupling layers of
+The first layer of *f* whitens, :math:`y = T(c)\,[x - m(c)]` with a lower-triangular *T*: a Gaussian posterior of
+any mean and covariance, which is most of the answer when the data are good.  Then come coupling layers of
 rational-quadratic splines (Durkan et al. 2019, Neural Spline Flows, arXiv:1906.04032) on [-5, 5]: half of the
 coordinates are transformed by splines whose knots depend on the other half and on the context.  What is left is
 described by a mixture (Bishop 1994, Mixture Density Networks): where the prior is a mixture of Gaussians and the
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
+from sfhflow.flow.base import Flow
 from sfhflow.splines import inverse_coupling
 
 __all__ = ["ConditionalFlow"]
@@ -34,7 +35,7 @@ _LOG_DIAGONAL = 12.0
 _FAR = 1e4
 
 
-class ConditionalFlow(nn.Module):
+class ConditionalFlow(Flow):
     """Flow over `n_features` coordinates given a context vector.
 
     Parameters
@@ -53,9 +54,6 @@ class ConditionalFlow(nn.Module):
         Seed of the random splits and initial weights.
     """
 
-    location: Tensor
-    scale: Tensor
-
     def __init__(
         self,
         n_features: int,
@@ -67,10 +65,7 @@ class ConditionalFlow(nn.Module):
         bins: int = 8,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.n_features = n_features
-        self.register_buffer("location", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(n_features))
+        super().__init__(n_features)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.whitening = Whitening(n_features, n_context)
@@ -82,11 +77,6 @@ class ConditionalFlow(nn.Module):
     def n_noise(self) -> int:
         """Standard-normal numbers that `sample` makes a sample of."""
         return self.n_features + 1
-
-    def standardise(self, u: Tensor) -> None:
-        """Set location and scale of the coordinates from a sample (N, n_features)."""
-        self.location.copy_(u.mean(0))
-        self.scale.copy_(u.std(0))
 
     def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
         """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
@@ -102,18 +92,7 @@ class ConditionalFlow(nn.Module):
         return z, log_det - self.scale.log().sum()
 
     def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Transport standard-normal noise to samples.
-
-        Parameters
-        ----------
-        context : Tensor of shape (N, n_context)
-        noise : Tensor of shape (S, n_noise) or (N, S, n_noise)
-            Shared by all galaxies, or each galaxy's own.
-
-        Returns
-        -------
-        Tensor of shape (N, S, n_features)
-        """
+        """Transport standard-normal noise to samples, see `Flow.sample`."""
         z = self.mixture.sample(context, noise.expand(len(context), -1, -1))
         for coupling in reversed(cast(list[Coupling], list(self.couplings))):
             z = coupling.inverse(z, context)
