@@ -9,6 +9,7 @@ import toy
 from sfhflow.config import Config, read_config
 from sfhflow.dust import DustModel
 from sfhflow.errors import ConfigError, LibraryError
+from sfhflow.gaussian_mixture import GaussianMixture
 from sfhflow.grid import LogGrid
 from sfhflow.lines import EmissionModel
 from sfhflow.mismatch import TemplateMismatch
@@ -70,7 +71,8 @@ def test_the_default_simulator_is_the_simulator_of_the_default_file():
     assert described.library.name == Config().library
     for name in set(TABLES) - {"architecture", "plan"}:
         assert getattr(described, name) == TABLES[name]()
-    assert described.prior == Prior()
+    one, other = (p.sample(20, torch.Generator().manual_seed(0))[0] for p in (described.prior, Prior()))
+    assert torch.equal(one.times, other.times)
 
 
 def test_every_table_reaches_the_simulator_and_the_training(write, tmp_path):
@@ -139,7 +141,13 @@ def test_a_file_describes_the_same_galaxies_as_the_code(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sfh", "kind"), [("mixture", MixtureSFH), ("gp", GaussianProcessSFH), ("quantile", QuantileSFH)]
+    ("sfh", "kind"),
+    [
+        ("mixture", GaussianMixture),
+        ("families", MixtureSFH),
+        ("gp", GaussianProcessSFH),
+        ("quantile", QuantileSFH),
+    ],
 )
 def test_each_family_of_histories_can_be_named(tmp_path, sfh, kind):
     path = toy.write_config(tmp_path)
@@ -188,7 +196,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_keys_there_are(write, tab
         ('nam = "x"', ("line 1", "unknown key nam", "architecture", "library")),
         ("\n\n[nois]\nsnr_range = [1, 2]", ("line 3", "unknown key nois", "noise")),
         ("noise = 3", ("noise is 3", "[noise]")),
-        ("[prior]\n\nsfh = 'gpp'", ("line 3", "prior.sfh is 'gpp'", "'mixture', 'gp' or 'quantile'")),
+        ("[prior]\n\nsfh = 'gpp'", ("line 3", "prior.sfh is 'gpp'", "'mixture', 'families', 'gp' or 'quantile'")),
         ("[prior]\nz = 1", ("line 2", "prior.z", "max_redshift")),
         ("[parameters]\na_v = [1]", ("line 2", "parameters.a_v")),
         ("[parameters]\nmetallicity = 'solar'", ("line 2", "parameters.metallicity", "'solar'")),

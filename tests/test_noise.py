@@ -10,7 +10,12 @@ from sfhflow.noise import NoiseModel, add_noise
 
 N, P = 4000, 500
 PLAIN = NoiseModel(
-    full_probability=0.0, max_gaps=0, bad_pixel_probability=0.0, shape_amplitude=0.0, spike_probability=0.0
+    full_probability=0.0,
+    max_gaps=0,
+    bad_pixel_probability=0.0,
+    sparse_probability=0.0,
+    shape_amplitude=0.0,
+    spike_probability=0.0,
 )
 
 
@@ -135,6 +140,14 @@ def test_bad_pixels_have_the_wanted_share():
     share = 1 - model.sample_good(N, P, generator()).float().mean(-1)
     assert float(share.mean()) == pytest.approx(0.05, rel=0.05)
     assert float(share.max()) < 0.17
+
+
+def test_some_spectra_have_lost_many_single_pixels():
+    model = replace(PLAIN, full_probability=1.0, sparse_probability=0.3, sparse_fraction=0.6)
+    share = 1 - model.sample_good(N, P, generator()).float().mean(-1)
+    assert float((share > 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert 0.5 < float(share.max()) < 0.7
+    assert float(share[share > 0].mean()) == pytest.approx(0.3, rel=0.05)
 
 
 def test_enough_pixels_are_left_in_every_spectrum():

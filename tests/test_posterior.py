@@ -138,7 +138,7 @@ def test_the_unit_of_the_flux_changes_nothing(model, factor):
 def test_log_prob_is_the_density_of_the_samples(model):
     # the mean over samples of q of any normalised density r over q is one; r is a narrow Gaussian here
     data = toy.observations(1)
-    noise = torch.randn(20_000, model.parameters.n_features, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(20_000, model.network.flow.n_noise, generator=torch.Generator().manual_seed(0))
     u = model.network.flow.sample(model.network.encoder(data), noise)[0]
     repeated = Observation(*(field.expand(len(u), *field.shape[1:]) for field in data))
     narrow = torch.distributions.MultivariateNormal(u.mean(0), 0.6 * u.T.cov())

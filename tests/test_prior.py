@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from sfhflow.cosmology import age_of_universe, redshift_at_age
+from sfhflow.errors import InputError
 from sfhflow.parameters import MIN_GAP
 from sfhflow.prior import Prior
+from sfhflow.sfh import default_mixture
 
 N = 8000
 # a quantile p of N draws is known to sqrt(p (1 - p) / N) in probability, 0.6 % at the median
@@ -87,8 +89,9 @@ def test_a_seed_decides_the_galaxies():
 
 
 def test_gaps_between_formation_times_scatter_about_those_of_the_family():
-    smooth, age = Prior(gap_scatter=0.0).sample(N, torch.Generator().manual_seed(0))
-    rough, _ = Prior(gap_scatter=0.2).sample(N, torch.Generator().manual_seed(0))
+    families = default_mixture()
+    smooth, age = Prior(families, gap_scatter=0.0).sample(N, torch.Generator().manual_seed(0))
+    rough, _ = Prior(families, gap_scatter=0.2).sample(N, torch.Generator().manual_seed(0))
 
     def log_gaps(galaxy):
         edges = torch.cat([torch.zeros(N, 1), galaxy.times, age[:, None]], dim=-1)
@@ -101,3 +104,21 @@ def test_gaps_between_formation_times_scatter_about_those_of_the_family():
     assert float(change.std()) == pytest.approx(expected, rel=0.02)
     assert float(change.mean(0).abs().max()) < 5 * 0.2 / N**0.5
     assert torch.equal(rough.metallicity, smooth.metallicity)
+
+
+def test_the_density_is_that_of_the_draws():
+    # the mean over draws of r / p is one for any normalised density r narrower than p
+    prior = Prior()
+    galaxy, age = prior.sample(40_000, torch.Generator().manual_seed(3))
+    u = prior.parameters.to_unbounded(galaxy, age)
+    inner = prior.sfh._replace(cholesky=0.7 * prior.sfh.cholesky)
+    scalars = torch.distributions.Normal(u[:, -3:].median(0).values, 0.5)
+    log_r = inner.log_prob(u[:, :-3]) + scalars.log_prob(u[:, -3:]).sum(-1)
+    ratio = (log_r - prior.log_prob(u)).exp()
+    assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / len(u) ** 0.5)
+    assert float(ratio.std()) < 30
+
+
+def test_a_family_has_draws_but_no_density():
+    with pytest.raises(InputError, match="MixtureSFH, which has no density"):
+        Prior(default_mixture()).log_prob(torch.zeros(1, 16))

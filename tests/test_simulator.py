@@ -56,7 +56,7 @@ def ideal(library, *, sigma=(30.0, 400.0), instrument=None):
         library,
         prior=Prior(QuantileSFH(), parameters=ParameterMap(sigma_kms=Bounded(*sigma, log=True))),
         instrument=instrument or InstrumentModel(max_shift_kms=0.0, calibration_range=NO_ERROR, arm_step=0.0),
-        mismatch=TemplateMismatch(amplitude_range=NO_ERROR),
+        mismatch=TemplateMismatch(amplitude_range=NO_ERROR, library_amplitude=0.0),
         emission=EmissionModel(probability=0.0),
         dust=DustModel(law="calzetti", slope_range=(0.0, 0.0)),
         grid=LogGrid(3700.0, 6800.0),

@@ -1,5 +1,7 @@
 """Fast inverses of splines and coupling layers against zuko's."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from zuko.transforms import MonotonicRQSTransform
@@ -53,7 +55,7 @@ def test_a_coupling_layer_is_undone():
     order = torch.randperm(7, generator=generator)
     kept, changed = order[:3], order[3:]
     sizes = [3, 16, 12, 4 * (3 * bins - 1)]
-    weights = [torch.randn(b, a, generator=generator).double() for a, b in zip(sizes, sizes[1:], strict=False)]
+    weights = [torch.randn(b, a, generator=generator).double() for a, b in pairwise(sizes)]
     terms = [torch.randn(n, b, generator=generator).double() for b in sizes[1:]]
     x = torch.randn(n, samples, 7, generator=generator).double()
     h = x[..., kept]

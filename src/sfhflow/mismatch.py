@@ -3,7 +3,8 @@ r"""Template mismatch: how real stars differ from the stellar population models.
 No library reproduces galaxies to better than about a per cent: stellar parameters, abundance patterns and
 flux calibration of the library stars are uncertain.  The simulated spectra are therefore multiplied by
 
-.. math:: \exp\{ a\,[\,\textstyle\sum_k g_k V_k(\lambda) + p(\lambda)\, n(\lambda)\,] + b \sum_k h_k D_k(\lambda) \}
+.. math:: \exp\{ a\,[\,\textstyle\sum_k g_k V_k(\lambda) + p(\lambda)\, n(\lambda)\,]
+          + b \textstyle\sum_k h_k D_k(\lambda) \}
 
 with a random amplitude *a*, a fixed one *b*, Gaussian :math:`g_k, h_k` and three kinds of structure: components
 :math:`V_k` of the changes that shifts in effective temperature and gravity of the library's stars make at

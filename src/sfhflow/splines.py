@@ -1,11 +1,11 @@
-r"""Inverse of monotonic rational-quadratic splines, and of the coupling layers made of them, for many samples at once.
+r"""Inverse of monotonic rational-quadratic splines, and of the coupling layers made of them, for many samples.
 
 On a bin :math:`[x_0, x_1] \to [y_0, y_1]` with slopes :math:`d_0, d_1` at its ends and :math:`s` on average, the
-inverse is the root of a quadratic equation (Durkan et al. 2019, arXiv:1906.04032, eqs. 6-8).  The splines are those
-of `zuko.transforms.MonotonicRQSTransform` (widths, heights and slopes clipped softly, identity outside
+inverse is the root of a quadratic equation (Durkan et al. 2019, arXiv:1906.04032, eqs. 6-8).  The splines are
+those of `zuko.transforms.MonotonicRQSTransform` (widths, heights and slopes clipped softly, identity outside
 [-bound, bound]), to which their inverse is equal but for rounding.  What makes them fast here is the order of the
-axes: the samples of a galaxy come last, so every step runs through memory in one go, and only the slopes of the bin
-that is hit are ever computed.
+axes: the samples of a galaxy come last, so every step runs through memory in one go, and only the slopes of the
+bin that is hit are ever computed.
 """
 
 from __future__ import annotations

@@ -44,6 +44,11 @@ def _inverse(triangular: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(triangular.double(), identity, upper=False)
 
 
+def _finite(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers in single or double precision that no overflow has made infinite."""
+    return torch.nan_to_num(x, 0.0, _FAR, -_FAR).clamp(-_FAR, _FAR).to(dtype)
+
+
 class Mixture(nn.Module):
     """K Gaussians with precision matrices T^T T, all functions of the context."""
 
@@ -73,8 +78,9 @@ class Mixture(nn.Module):
         uniform = torch.special.ndtr(noise[..., -1].double()).contiguous()
         chosen = torch.searchsorted(edges, uniform)
         # every noise vector through every component, in one product of matrices
-        spread = _inverse(matrix).to(noise.dtype).flatten(-3, -2)
-        every = (noise[..., :-1] @ spread.mT + mean.flatten(-2)[:, None]).unflatten(-1, self.shape)
+        spread = _finite(_inverse(matrix), noise.dtype).flatten(-3, -2)
+        every = noise[..., :-1] @ spread.mT + mean.flatten(-2)[:, None]
+        every = _finite(every, noise.dtype).unflatten(-1, self.shape)
         index = chosen[..., None, None].expand(-1, -1, 1, self.shape[1])
         return every.gather(-2, index)[..., 0, :]
 
@@ -105,7 +111,7 @@ class Whitening(nn.Module):
         """Coordinates (N, S, D) of whitened ones, for contexts (N, n_context)."""
         mean, _, matrix = self._parts(context)
         x = torch.baddbmm(mean[:, None].double(), y.double(), _inverse(matrix).mT)
-        return x.clamp(-_FAR, _FAR).to(y.dtype)
+        return _finite(x, y.dtype)
 
     def _parts(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean (..., D), log of the diagonal of T (..., D) and T (..., D, D)."""
