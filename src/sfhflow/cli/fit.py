@@ -50,6 +50,9 @@ def fit(
     distance: Annotated[
         float | None, typer.Option(help="Luminosity distance, Mpc, for the mass; by default that of the redshift.")
     ] = None,
+    snr: Annotated[
+        float | None, typer.Option(help="S/N per pixel of files without errors: one error for all pixels.")
+    ] = None,
     sigma: Annotated[
         float | None, typer.Option(help="Known stellar velocity dispersion, km/s (taken as good to 5 %).")
     ] = None,
@@ -69,7 +72,8 @@ def fit(
 ) -> None:
     """Fit spectra: NAME.json, NAME.parquet and NAME.png for each."""
     _check_names(files)
-    options = {"redshift": redshift, "medium": medium, "resolution": resolution, "fwhm": fwhm, "ebv": ebv}
+    options = {"redshift": redshift, "medium": medium, "resolution": resolution, "fwhm": fwhm}
+    options |= {"ebv": ebv, "snr": snr}
     loaded = load_model(model)
     output = _Output(loaded, _folder(out, needed=report or not as_json), report=report, as_json=as_json)
     failed = 0

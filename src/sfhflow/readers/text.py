@@ -2,9 +2,10 @@
 
 Comments begin with ``#``, ``!`` or ``%``.  A comment line (or an uncommented first line) that names the
 columns is believed, with units in brackets, as in ``# wavelength[nm] flux ivar``; without names three columns
-are taken to be wavelength in Angstrom, flux per unit wavelength and its standard deviation.  Comments may
-state ``redshift = 0.01``, ``medium = air``, ``resolution = 2000`` or ``fwhm = 2.5`` (Angstrom), or say that
-the wavelengths are in air or vacuum or in the rest frame.  What nobody states is asked for, not guessed.
+are taken to be wavelength in Angstrom, flux per unit wavelength and its standard deviation, and two to be the
+first of these.  Comments may state ``redshift = 0.01``, ``medium = air``, ``resolution = 2000`` or
+``fwhm = 2.5`` (Angstrom), or say that the wavelengths are in air or vacuum or in the rest frame.  What nobody
+states is asked for, not guessed.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _column_names(titles: list[str], n_columns: int, where: str) -> list[tuple[s
             return [
                 (name, unit if "wavelength" in find_roles([name]) else _flux_unit(unit)) for name, unit in named
             ]
-    if n_columns < 3:
+    if n_columns < 2:
         raise SpectrumError(
             f"{where}: found {n_columns} columns, expected 3 (wavelength, flux, error); "
             "add a column with the error of each pixel"
@@ -98,7 +99,7 @@ def _column_names(titles: list[str], n_columns: int, where: str) -> list[tuple[s
             f"{where}: found {n_columns} columns without names, expected 3 (wavelength, flux, error); "
             "name them in a comment line such as '# wavelength flux error mask'"
         )
-    return [(name, "") for name in _DEFAULT_NAMES]
+    return [(name, "") for name in _DEFAULT_NAMES[:n_columns]]
 
 
 def _flux_unit(unit: str) -> str:
