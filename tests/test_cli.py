@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -20,6 +21,8 @@ import sfhflow
 import toy
 from sfhflow import cli
 from sfhflow.cli.terminal import complain, judged
+from sfhflow.errors import InputError
+from sfhflow.examples import example_path
 from sfhflow.ssp import load, save
 
 HEADLINE = [*(f"t{10 * k}" for k in range(1, 10)), "mh"]
@@ -425,3 +428,20 @@ def test_the_installed_script_ends_a_mistake_with_one_line_and_exit_code_2(tmp_p
     )
     assert_one_sentence(done.returncode, done.stderr, "no-such-model")
     assert done.stdout == ""
+
+
+def test_an_answer_takes_less_than_ten_seconds_of_one_core_with_all_imports(tmp_path):
+    try:
+        path = example_path("NGC3522")
+    except InputError as error:
+        pytest.skip(str(error))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "sfhflow", "fit", str(path), "--out", str(tmp_path)]
+    # time of the processor, which does not depend on what else the machine is doing
+    ended = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ended.returncode == 0, ended.stderr
+    assert len(list(tmp_path.glob("NGC3522_SDSS_DR18.*"))) == 3
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 10

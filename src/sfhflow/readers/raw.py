@@ -243,9 +243,7 @@ def _check_known(label: str, redshift: object, medium: object, raw: RawSpectrum,
         flags.append("--medium air or --medium vacuum")
     if raw.ivar is None and options.snr is None:
         others = f"; give {' and '.join(flags)} too" if flags else ""
-        raise SpectrumError(
-            f"{label}: {raw.error_hint}, or give one signal-to-noise ratio per pixel for all with --snr{others}"
-        )
+        raise SpectrumError(f"{label}: {raw.error_hint}, or give --snr (per pixel, one for all){others}")
     if missing:
         raise SpectrumError(
             f"{label}: found {' and '.join(missing)}, expected the file to state it; give {' and '.join(flags)}"
