@@ -17,6 +17,7 @@ import pytest
 from astropy.table import QTable
 from safetensors.torch import load_file
 
+import fake_files as fake
 import sfhflow
 import toy
 from sfhflow import cli
@@ -322,6 +323,15 @@ def test_json_is_all_there_is_on_standard_output_one_object_a_spectrum(run, mode
     assert run("fit", files[0], *options, "--out", tmp_path / "out")[1].splitlines() == out.splitlines()[:1]
     written = json.loads((tmp_path / "out" / "n0.json").read_text())
     assert answers[0] == {"name": "n0", **written}
+
+
+def test_a_file_of_many_spectra_is_fitted_with_a_word_on_what_is_faster(run, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sfhflow.cli.fit._MANY", 2)
+    grid = toy.spectra(1)[0].wavelength
+    fake.write_manga(tmp_path / "cube.fits", fake.Galaxy(loglam=np.log10(grid)), n_rows=4)
+    code, out, err = run("fit", tmp_path / "cube.fits", "--json", "--samples", 20, "--model", model)
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert err.count("sfhflow survey makes one catalogue") == 1
 
 
 def test_json_with_reports_writes_them_and_still_prints_only_objects(run, model, spectrum, tmp_path):

@@ -31,16 +31,18 @@ __all__ = ["ROLES", "Column", "find_roles", "is_spectrum", "spectrum_from_column
 ROLES: Mapping[str, frozenset[str]] = {
     role: frozenset(names.split())
     for role, names in {
-        "wavelength": "wave wavelength wavelengths lambda lam wl wav spectralaxis "
+        "wavelength": "wave wavelength wavelengths waves lambda lambdas lam wl wav spectralaxis "
         "waveobs wavelengthobs lambdaobs obswave waverest wavelengthrest lambdarest restwave "
         "waveair wavelengthair lambdaair wavevac wavelengthvac lambdavac",
         "log10": "loglam loglambda logwave logwavelength log10lam log10lambda log10wave",
         "ln": "lnlam lnlambda lnwave lnwavelength",
-        "flux": "flux spectrum spec flam flambda fluxlambda fluxlam fluxdensity",
+        "flux": "flux fluxes spectrum spec flam flambda fluxlambda fluxlam fluxdensity "
+        "fluxmean meanflux fluxmedian medianflux stack stackflux fluxstack stackedflux coadd coaddflux",
         "fnu": "fnu fluxnu fluxdensitynu",
         "error": "err error errors sigma sig unc uncert uncertainty noise std stddev fluxerr fluxerror "
-        "fluxunc errflux eflux dflux fluxstd fluxsigma sigmaflux fluxuncertainty fnuerr fluxnuerr",
-        "ivar": "ivar fluxivar invvar inversevariance ivarflux",
+        "fluxunc errflux eflux dflux fluxstd fluxsigma sigmaflux fluxuncertainty fnuerr fluxnuerr "
+        "errs errormean stderr fluxstderr sem fluxsem stackerr stackerror errstack bootstraperr bootstraperror",
+        "ivar": "ivar ivars fluxivar invvar inversevariance ivarflux stackivar ivarstack",
         "variance": "var variance fluxvar fluxvariance stat",
         "mask": "mask andmask flag flags qual badpixel badpix bpm dq",
     }.items()
