@@ -353,7 +353,7 @@ def eso_wavelengths_in_seconds(path, g):
     fake.write_eso(path, g, wave_unit="s")
 
 
-@breaks("remove it, or name the columns")
+@breaks("remove it, or name the columns in a comment")
 def first_column_counts_the_lines(path, g):
     text(path, np.arange(1, N + 1), g.wavelength, g.flux)
 

@@ -102,8 +102,8 @@ def _column_names(titles: list[str], rows: NDArray[np.float64], where: str) -> l
         )
     if len(rows) > 2 and np.array_equal(rows[:, 0], rows[0, 0] + np.arange(len(rows))) and rows[0, 0] in (0, 1):
         raise SpectrumError(
-            f"{where}: the first column counts the lines, expected wavelengths there; remove it, or name the columns "
-            "in a comment line such as '# number wavelength flux'"
+            f"{where}: the first column counts the lines, expected wavelengths there; remove it, or name the "
+            "columns in a comment line such as '# number wavelength flux'"
         )
     return [(name, "") for name in _DEFAULT_NAMES[:n_columns]]
 
