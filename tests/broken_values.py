@@ -4,6 +4,7 @@ A writer takes a path and the invented galaxy of `fake_files`.
 """
 
 import numpy as np
+from astropy.io import fits
 
 import fake_cubes as cubes
 import fake_files as fake
@@ -350,3 +351,25 @@ def eso_without_error(path, g):
 @breaks("correct the unit")
 def eso_wavelengths_in_seconds(path, g):
     fake.write_eso(path, g, wave_unit="s")
+
+
+@breaks("remove it, or name the columns in a comment")
+def first_column_counts_the_lines(path, g):
+    text(path, np.arange(1, N + 1), g.wavelength, g.flux)
+
+
+@breaks("--snr .* --redshift .* --medium")
+def neither_errors_nor_redshift_nor_medium(path, g):
+    text(path, g.wavelength, g.flux, comments=[])
+
+
+@breaks("leave it out", snr=-5)
+def negative_signal_to_noise_ratio(path, g):
+    fake.write_sdss(path, g)
+
+
+@breaks("IVAR has shape .* download")
+def stacks_with_errors_of_another_shape(path, g):
+    fake.write_named_images(path, g, n_rows=2)
+    with fits.open(path, mode="update") as hdus:
+        hdus["IVAR"].data = hdus["IVAR"].data[:1]

@@ -266,3 +266,23 @@ def write_text(path, columns, *, comments=(), separator=" "):
     """Write columns as text below the comment lines."""
     lines = [*comments, *(separator.join(f"{x:.10g}" for x in row) for row in zip(*columns, strict=True))]
     Path(path).write_text("\n".join(lines) + "\n")
+
+
+def write_named_images(path, galaxy, *, n_rows=1, primary=True, table=True, drop=()):
+    """Write spectra as images FLUX, IVAR and WAVE, as fastspecfit does; row i has i + 1 times the flux."""
+    scale = (np.arange(n_rows) + 1.0)[:, None]
+    images = {"FLUX": scale * galaxy.flux, "IVAR": galaxy.ivar / scale**2, "WAVE": galaxy.wavelength}
+    images["MODELFLUX"] = scale * galaxy.flux * 0 + 9
+    hdus = [fits.ImageHDU(data, name=name) for name, data in images.items() if name not in drop]
+    for hdu in hdus:
+        if hdu.name == "WAVE":
+            hdu.header["BUNIT"] = "Angstrom"
+            hdu.header["AIRORVAC"] = ("vac", "vacuum wavelengths")
+    if primary:
+        hdus[0] = fits.PrimaryHDU(hdus[0].data, header=hdus[0].header)
+    else:
+        hdus.insert(0, fits.PrimaryHDU())
+    if table:
+        rows = Table({"STACKID": np.arange(n_rows), "Z": galaxy.redshift + np.arange(n_rows) / 100})
+        hdus.append(fits.BinTableHDU(rows, name="METADATA"))
+    fits.HDUList(hdus).writeto(path)

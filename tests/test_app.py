@@ -18,11 +18,12 @@ import sfhflow
 import toy
 import webtoy
 from sfhflow.app import create_app, serve, uploads
-from sfhflow.app.fields import parse_ranges
+from sfhflow.app.fields import parse_prior, parse_ranges
 from sfhflow.app.store import Store
 from sfhflow.errors import InputError
 from sfhflow.observation import rest_frame_air
 from sfhflow.readers.raw import ReadOptions
+from sfhflow.reweight import NewPrior
 
 pytest.importorskip("flask")
 
@@ -130,6 +131,54 @@ def test_masks_and_lines_change_what_is_fitted_and_are_recorded(client, service,
     # and back again
     fitted(client, key)
     assert summary(client, key)["notes"] == []
+
+
+def test_another_prior_changes_the_answer_and_is_recorded(client, service, key):
+    fitted(client, key, n_samples=1000)
+    plain = service.store.fitted(key).posterior
+    part = fitted(client, key, n_samples=1000, prior="mh -1.0 ± 0.2")
+    changed = service.store.fitted(key).posterior
+    assert len(changed) == 1000
+    assert changed.metallicity.std() < 0.6 * plain.metallicity.std()
+    assert abs(np.median(changed.metallicity) + 1.0) < abs(np.median(plain.metallicity) + 1.0)
+    assert "samples effective" in webtoy.Page(part["html"]).words
+    assert "prior: mh Gaussian, -1 ± 0.2, by re-weighting" in " ".join(summary(client, key)["notes"])
+    fitted(client, key)
+    assert summary(client, key)["notes"] == []
+    wrong = {"mh 90 ± 0.1": "effective samples", "gibberish": "such as mh", "age 1 to 2": "unknown"}
+    for text, cure in wrong.items():
+        answer = client.post(f"/api/spectra/{key}/fit", json={"n_samples": 200, "prior": text})
+        assert_one_sentence(answer, cure)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mh -0.1 ± 0.2", ("mh", "gaussian", -0.1, 0.2)),
+        (" mh .5+-.25 ", ("mh", "gaussian", 0.5, 0.25)),
+        ("t50 2 ... 12", ("t50", "flat", 2, 12)),
+        ("mh -1.5..-0.5", ("mh", "flat", -1.5, -0.5)),
+        ("a_v 0 to 1", ("a_v", "flat", 0, 1)),
+    ],
+)
+def test_priors_are_written_in_a_line(text, expected):
+    assert parse_prior(text) == NewPrior(*expected)
+    assert parse_prior(" ") is None
+
+
+def test_a_file_without_errors_takes_a_signal_to_noise_ratio(client, service):
+    spectrum = toy.spectra(1)[0]
+    lines = [
+        *webtoy.STATED,
+        *(f"{w:.6f} {f:.8g}" for w, f in zip(spectrum.wavelength, spectrum.flux, strict=True)),
+    ]
+    data = "\n".join(lines).encode()
+    assert assert_one_sentence(post(client, data), "the signal-to-noise ratio")["asks"] == ["snr"]
+    key = added(client, data, snr="40")["spectra"][0]["key"]
+    assert service.store.get(key).spectrum.snr == pytest.approx(40, rel=0.01)
+    fitted(client, key, snr="20")
+    assert service.store.fitted(key).posterior.spectrum.snr == pytest.approx(20, rel=0.01)
+    assert "S/N = 20" in " ".join(summary(client, key)["notes"])
 
 
 def test_redshift_and_resolution_given_on_the_page_win_over_the_file(client, service, key):

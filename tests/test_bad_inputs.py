@@ -41,7 +41,7 @@ def test_a_broken_file_is_refused_in_one_sentence_with_its_name_and_cure(tmp_pat
     with rights_for(case), pytest.raises(SpectrumError) as caught:
         read_spectrum(path, **options)
     message = str(caught.value)
-    assert path.name in message or any(flag in message for flag in ("--resolution", "--fwhm", "--ebv"))
+    assert path.name in message or any(flag in message for flag in ("--resolution", "--fwhm", "--ebv", "--snr"))
     assert re.search(cure, message)
     assert "expected" in message
     assert "\n" not in message

@@ -166,6 +166,9 @@ def test_a_spectrum_is_uploaded_shown_changed_and_downloaded(page, address, file
     wait(page, lambda driver: "Masked by hand: 5000-5100 Angstrom" in driver.page_source)
     shown(page, "input[name=mask_lines]").click()
     wait(page, lambda driver: "windows of the emission lines were kept" in driver.page_source)
+    # another prior
+    shown(page, "input[name=prior]").send_keys("mh -1.0 ± 0.3", Keys.ENTER)
+    wait(page, lambda driver: "samples effective" in driver.page_source)
     for kind in ("json", "png"):
         shown(page, f".downloads a[data-kind={kind}]").click()
         deadline = time.monotonic() + PATIENCE

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -16,10 +17,13 @@ import pytest
 from astropy.table import QTable
 from safetensors.torch import load_file
 
+import fake_files as fake
 import sfhflow
 import toy
 from sfhflow import cli
 from sfhflow.cli.terminal import complain, judged
+from sfhflow.errors import InputError
+from sfhflow.examples import example_path
 from sfhflow.ssp import load, save
 
 HEADLINE = [*(f"t{10 * k}" for k in range(1, 10)), "mh"]
@@ -321,6 +325,15 @@ def test_json_is_all_there_is_on_standard_output_one_object_a_spectrum(run, mode
     assert answers[0] == {"name": "n0", **written}
 
 
+def test_a_file_of_many_spectra_is_fitted_with_a_word_on_what_is_faster(run, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sfhflow.cli.fit._MANY", 2)
+    grid = toy.spectra(1)[0].wavelength
+    fake.write_manga(tmp_path / "cube.fits", fake.Galaxy(loglam=np.log10(grid)), n_rows=4)
+    code, out, err = run("fit", tmp_path / "cube.fits", "--json", "--samples", 20, "--model", model)
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert err.count("sfhflow survey makes one catalogue") == 1
+
+
 def test_json_with_reports_writes_them_and_still_prints_only_objects(run, model, spectrum, tmp_path):
     other = write_spectrum(tmp_path / "ngc2.txt", 1)
     options = ["--json", "--report", "--out", tmp_path / "out", "--model", model, "--samples", 32]
@@ -425,3 +438,20 @@ def test_the_installed_script_ends_a_mistake_with_one_line_and_exit_code_2(tmp_p
     )
     assert_one_sentence(done.returncode, done.stderr, "no-such-model")
     assert done.stdout == ""
+
+
+def test_an_answer_takes_less_than_ten_seconds_of_one_core_with_all_imports(tmp_path):
+    try:
+        path = example_path("NGC3522")
+    except InputError as error:
+        pytest.skip(str(error))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "sfhflow", "fit", str(path), "--out", str(tmp_path)]
+    # time of the processor, which does not depend on what else the machine is doing
+    ended = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ended.returncode == 0, ended.stderr
+    assert len(list(tmp_path.glob("NGC3522_SDSS_DR18.*"))) == 3
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 10

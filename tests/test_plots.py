@@ -136,10 +136,37 @@ def test_redshift_ticks_stand_at_the_age_of_the_universe(posterior):
     assert "0" not in positions  # this galaxy is seen at redshift 0.1
 
 
-def test_the_drawn_rate_of_a_single_history_holds_all_its_mass():
+def test_lookback_and_cosmic_time_show_the_same_history(posterior):
+    age = posterior.age_of_universe
+    for draw in (plots.mass_assembly, plots.star_formation_rate):
+        (cosmic, there), (lookback, back) = (
+            line(draw(posterior, time=time), "median") for time in ("cosmic", "lookback")
+        )
+        np.testing.assert_allclose(cosmic, age - lookback, atol=1e-12)
+        np.testing.assert_array_equal(there, back)
+    with pytest.raises(InputError, match="expected 'cosmic' or 'lookback'"):
+        plots.mass_assembly(posterior, time="redshift")
+
+
+@pytest.mark.parametrize("draw", [plots.mass_assembly, plots.star_formation_rate])
+@pytest.mark.parametrize("time", ["cosmic", "lookback"])
+def test_a_redshift_tick_stands_above_the_time_that_belongs_to_it(posterior, draw, time):
+    age = posterior.age_of_universe
+    ax = draw(posterior, time=time)
+    ax.figure.draw_without_rendering()
+    (top,) = ax.child_axes
+    ticks = {label.get_text(): x for label, x in zip(top.get_xticklabels(), top.get_xticks(), strict=True)}
+    for redshift in ("1", "0.5", "0.2"):
+        moment = age_of_universe(float(redshift))
+        expected = ax.transData.transform((moment if time == "cosmic" else age - moment, 0.5))[0]
+        assert top.transData.transform((ticks[redshift], 0.5))[0] == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("time", ["cosmic", "lookback"])
+def test_the_drawn_rate_of_a_single_history_holds_all_its_mass(time):
     times = np.linspace(1.0, 12.0, len(FRACTIONS))[None].repeat(3, axis=0)
-    x, y = line(plots.star_formation_rate(make_posterior(times=times)), "median")
-    assert np.sum(y[:-1] * -np.diff(x)) == pytest.approx(1, rel=1e-3)
+    x, y = line(plots.star_formation_rate(make_posterior(times=times), time=time), "median")
+    assert np.sum(y[:-1] * np.abs(np.diff(x))) == pytest.approx(1, rel=1e-3)
 
 
 def test_the_rate_of_a_dead_galaxy_falls_out_of_sight():

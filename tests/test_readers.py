@@ -32,6 +32,7 @@ LOG_FORMATS = {
     "spspec": fake.write_spspec,
     "manga": fake.write_manga,
     "manga_dap": lambda p, g: cubes.write_dap(p, g, ((-1, 0),)),
+    "images": fake.write_named_images,
     "eso": lambda p, g: fake.write_eso(p, g, QUAL=None, types={"WAVE": ("a:Data.SpectralAxis.Value", "em.wl")}),
     "table": lambda p, g: fake.write_table(p, columns(g), header=STATED),
     "wcs1d": lambda p, g: fake.write_wcs(p, g.flux, LOG_WCS, extensions={"ERROR": g.error}),

@@ -1,10 +1,14 @@
 """The dust of the Milky Way: the curve against published numbers, and what the correction does to a spectrum."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 
 import sfhflow
-from sfhflow.errors import SpectrumError
+from sfhflow.errors import InputError, SpectrumError
+from sfhflow.readers.dustmap import map_ebv
 from sfhflow.readers.galactic import deredden, milky_way_extinction
 
 # Fitzpatrick 1999, table 3: wavelength in Angstrom, A(lambda) / E(B-V) for R_V = 3.1
@@ -96,3 +100,36 @@ def test_a_spectrum_is_corrected_only_once():
 def test_the_far_ultraviolet_is_refused():
     with pytest.raises(SpectrumError, match="begin at 950 Angstrom, expected at least 1000"):
         deredden(spectrum(np.linspace(950.0, 2000.0, 300)), 0.1)
+
+
+# --- E(B-V) from a map --------------------------------------------------------------------------------------
+
+
+class Map:
+    """In the place of dustmaps.sfd: E(B-V) grows with the distance from the pole, and nothing else."""
+
+    class SFDQuery:
+        def __call__(self, position):
+            return 0.01 * (90.0 - position.icrs.dec.deg)
+
+
+def test_the_map_is_brought_to_the_scale_of_the_correction(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dustmaps", types.ModuleType("dustmaps"))
+    monkeypatch.setitem(sys.modules, "dustmaps.sfd", Map)
+    assert map_ebv(ra=10.0, dec=80.0) == pytest.approx(0.86 * 0.1)
+    for ra, dec in ((-1, 0), (400, 0), (10, 91), (np.nan, 0)):
+        with pytest.raises(SpectrumError, match="not on the sky"):
+            map_ebv(ra=ra, dec=dec)
+
+
+def test_a_map_that_is_not_there_says_how_to_get_it(monkeypatch):
+    def missing():
+        raise FileNotFoundError("SFD_dust_4096_ngp.fits")
+
+    monkeypatch.setitem(sys.modules, "dustmaps", types.ModuleType("dustmaps"))
+    monkeypatch.setitem(sys.modules, "dustmaps.sfd", types.SimpleNamespace(SFDQuery=missing))
+    with pytest.raises(SpectrumError, match=r"SFD_dust.*dustmaps\.sfd\.fetch"):
+        map_ebv(ra=10.0, dec=80.0)
+    monkeypatch.setitem(sys.modules, "dustmaps.sfd", None)
+    with pytest.raises(InputError, match=r"sfhflow\[dustmaps\]"):
+        map_ebv(ra=10.0, dec=80.0)

@@ -76,6 +76,7 @@ def test_an_error_in_another_unit_than_the_flux_is_brought_to_it(tmp_path, galax
         {"LAMBDA": "wavelength", "Flux": "flux", "IVAR": "ivar"},
         {"loglam": "loglam", "spec": "flux", "flux_err": "error"},
         {"ln_wave": "lnlam", "F_lambda": "flux", "Variance": "variance"},
+        {"waves": "wavelength", "flux_median": "flux", "flux_stderr": "error"},
     ],
 )
 def test_columns_are_recognised_by_their_usual_names(tmp_path, galaxy, renamed):

@@ -31,7 +31,7 @@ def predictor(model):
 def service():
     """The untrained toy model behind a page."""
     model = toy.model()
-    return Service(model, version="1.2.3", predict=predictor(model))
+    return Service(model, version="1.2.3", predict=predictor(model), prior=toy.simulator().prior)
 
 
 def columns(item):

@@ -235,7 +235,8 @@ def _notes(posterior: Posterior) -> list[str]:
     data = posterior.spectrum
     notes = [UNKNOWN_RESOLUTION] if data.resolution is None else []
     notes += [] if posterior.lines_masked else [UNMASKED_LINES]
-    return [*notes, f"masked by hand: {data.meta['masked']}"] if "masked" in data.meta else notes
+    said = {"masked": "masked by hand", "errors": "errors", "prior": "prior"}
+    return [*notes, *(f"{words}: {data.meta[key]}" for key, words in said.items() if key in data.meta)]
 
 
 def _row(name: str, quantity: dict[str, float | str | None]) -> Row:

@@ -12,15 +12,28 @@ import numpy as np
 
 from sfhflow.errors import InputError
 from sfhflow.observation import rest_frame_air
-from sfhflow.readers.raw import ReadOptions
+from sfhflow.readers.raw import ReadOptions, with_snr
+from sfhflow.reweight import NewPrior, flat, gaussian
 from sfhflow.spectrum import Spectrum
 
-__all__ = ["SAMPLES_RANGE", "FitSettings", "asked_fields", "fit_settings", "in_words", "parse_ranges", "stated"]
+__all__ = [
+    "SAMPLES_RANGE",
+    "FitSettings",
+    "asked_fields",
+    "fit_settings",
+    "in_words",
+    "parse_prior",
+    "parse_ranges",
+    "stated",
+]
 
 SAMPLES_RANGE = (100, 20_000)
 _MAX_SEED = 2**31 - 1
 _MAX_RANGES = 50
-_OPTIONS = ("redshift", "medium", "resolution", "fwhm")
+_OPTIONS = ("redshift", "medium", "resolution", "fwhm", "snr")
+_NUMBER = r"([-+]?\d*\.?\d+)"
+_GAUSSIAN = re.compile(rf"\s*(\w+)\s+{_NUMBER}\s*(?:±|\+/?-)\s*{_NUMBER}\s*")
+_FLAT = re.compile(rf"\s*(\w+)\s+{_NUMBER}\s*(?:\.\.+|…|to)\s*{_NUMBER}\s*")
 _RANGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:-|–|\.\.+|to)\s*(\d+(?:\.\d+)?)\s*")
 # messages name the flags of the command line; the page has fields instead
 _FLAGS = {
@@ -29,6 +42,7 @@ _FLAGS = {
     "--medium": "the medium",
     "--resolution": "the resolution",
     "--fwhm": "the FWHM of the line-spread function",
+    "--snr": "the signal-to-noise ratio",
 }
 
 
@@ -44,14 +58,17 @@ class FitSettings:
         Leave out the windows of the emission lines.
     masked : tuple of (float, float)
         Further ranges to leave out, rest-frame air wavelengths in Angstrom.
+    prior : NewPrior, optional
+        Prior of one quantity in the place of the one trained with.
     options : ReadOptions
-        Redshift, medium and resolution in the place of those that were read.
+        Redshift, medium, resolution and noise in the place of those that were read.
     """
 
     n_samples: int = 1000
     seed: int = 0
     mask_lines: bool = True
     masked: tuple[tuple[float, float], ...] = ()
+    prior: NewPrior | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
 
     def apply(self, spectrum: Spectrum) -> Spectrum:
@@ -66,6 +83,7 @@ class FitSettings:
         if self.options.fwhm is not None:
             changes["resolution"] = spectrum.wavelength / self.options.fwhm
         spectrum = replace(spectrum, **{name: value for name, value in changes.items() if value is not None})
+        spectrum = spectrum if self.options.snr is None else with_snr(spectrum, self.options.snr)
         if not self.masked:
             return spectrum
         rest = rest_frame_air(spectrum)
@@ -104,6 +122,7 @@ def fit_settings(fields: Mapping[str, Any]) -> FitSettings:
         seed=_integer(fields, "seed", default.seed, (0, _MAX_SEED)),
         mask_lines=mask_lines,
         masked=parse_ranges(_text(fields, "masked")),
+        prior=parse_prior(_text(fields, "prior")),
         options=stated(fields),
     )
 
@@ -120,6 +139,25 @@ def parse_ranges(text: str) -> tuple[tuple[float, float], ...]:
     if len(parts) > _MAX_RANGES:
         raise InputError(f"found {len(parts)} masked ranges, expected at most {_MAX_RANGES}; merge some of them")
     return tuple(_range(part) for part in parts)
+
+
+def parse_prior(text: str) -> NewPrior | None:
+    """Read a prior such as ``mh -0.1 ± 0.2`` (Gaussian) or ``t50 2 ... 12`` (flat); nothing means none.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if not text.strip():
+        return None
+    for pattern, make in ((_GAUSSIAN, gaussian), (_FLAT, flat)):
+        if match := pattern.fullmatch(text):
+            return make(match[1], float(match[2]), float(match[3]))
+    raise InputError(
+        f"prior {text.strip()[:40]!r} is not understood, expected a quantity with mean and width such as "
+        "mh -0.1 ± 0.2, or with a range such as t50 2 ... 12; correct it"
+    )
 
 
 def in_words(sentence: str) -> str:

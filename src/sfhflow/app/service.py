@@ -22,7 +22,10 @@ from sfhflow.model import Model
 from sfhflow.plots import summary_figure
 from sfhflow.posterior import Posterior
 from sfhflow.predict import predictor
+from sfhflow.prior import Prior
+from sfhflow.prior_samples import prior_of
 from sfhflow.report import file_stem, write_json, write_parquet
+from sfhflow.reweight import reweighted
 from sfhflow.spectrum import Spectrum
 
 __all__ = ["DOWNLOADS", "Service"]
@@ -36,6 +39,8 @@ DOWNLOADS = {
 """Files that can be taken away, with their types."""
 
 _MAX_COMPARED = 12
+# another prior takes weights, which leave a part of the samples effective
+_OVERSAMPLING, _MOST_WEIGHTED = 10, 50_000
 
 
 class Service:
@@ -49,14 +54,22 @@ class Service:
         Version of the software.
     predict : callable, optional
         Predicts spectra from a posterior; by default `sfhflow.predict.predictor` of the model.
+    prior : Prior, optional
+        What the model was trained with; by default what its card tells, once that is needed.
     """
 
     def __init__(
-        self, model: Model, *, version: str, predict: Callable[[Posterior], Predictive | None] | None = None
+        self,
+        model: Model,
+        *,
+        version: str,
+        predict: Callable[[Posterior], Predictive | None] | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.model = model
         self.version = version
         self.store = Store()
+        self._prior = prior
         self._predict = predictor(model) if predict is None else predict
         # one computation at a time: each takes all cores for a fraction of a second, and figures share state
         self._working = Lock()
@@ -83,14 +96,12 @@ class Service:
         Raises
         ------
         InputError
-            If the key is unknown, or the settings make the spectrum unusable.
+            If the key is unknown, the settings make the spectrum unusable, or the prior leaves next to no samples.
         """
         entry = self.store.get(key)
         spectrum = settings.apply(entry.spectrum)
         with self._working:
-            posterior = self.model.infer(
-                spectrum, n_samples=settings.n_samples, seed=settings.seed, mask_lines=settings.mask_lines
-            )
+            posterior = self._inferred(spectrum, settings)
             fitted = Fitted(posterior, self._predict(posterior))
             part = html.result(fitted.posterior, fitted.predictive, version=self.version)
         self.store.put(key, replace(entry, fitted=fitted))
@@ -125,6 +136,15 @@ class Service:
         fitted = self.store.fitted(key)
         with self._working:
             return f"{file_stem(fitted.posterior)}.{kind}", self._file(fitted, kind)
+
+    def _inferred(self, spectrum: Spectrum, settings: FitSettings) -> Posterior:
+        n, seed, new = settings.n_samples, settings.seed, settings.prior
+        drawn = n if new is None else max(n, min(n * _OVERSAMPLING, _MOST_WEIGHTED))
+        posterior = self.model.infer(spectrum, n_samples=drawn, seed=seed, mask_lines=settings.mask_lines)
+        if new is None:
+            return posterior
+        old = prior_of(self.model) if self._prior is None else self._prior
+        return reweighted(posterior, new, old, n_samples=n, seed=seed).posterior
 
     def _kept(self, spectrum: Spectrum) -> dict[str, str]:
         return {"key": self.store.add(spectrum), "name": spectrum.name}

@@ -26,6 +26,10 @@ __all__ = ["EXAMPLES", "fit"]
 
 _FOLDER = "sfhflow-results"
 
+# each leaves three files, and its figure takes as long as a hundred fits
+_MANY = 100
+_ADVICE = "sfhflow survey makes one catalogue of them, much faster"
+
 # samples drawn for each one that is kept when a velocity dispersion is given, as if at least this many were kept:
 # the verdict counts the effective ones, and must not depend on how few are wanted
 _SIGMA_LEAST = 1000
@@ -50,6 +54,9 @@ def fit(
     distance: Annotated[
         float | None, typer.Option(help="Luminosity distance, Mpc, for the mass; by default that of the redshift.")
     ] = None,
+    snr: Annotated[
+        float | None, typer.Option(help="S/N per pixel of files without errors: one error for all pixels.")
+    ] = None,
     sigma: Annotated[
         float | None, typer.Option(help="Known stellar velocity dispersion, km/s (taken as good to 5 %).")
     ] = None,
@@ -69,7 +76,8 @@ def fit(
 ) -> None:
     """Fit spectra: NAME.json, NAME.parquet and NAME.png for each."""
     _check_names(files)
-    options = {"redshift": redshift, "medium": medium, "resolution": resolution, "fwhm": fwhm, "ebv": ebv}
+    options = {"redshift": redshift, "medium": medium, "resolution": resolution, "fwhm": fwhm}
+    options |= {"ebv": ebv, "snr": snr}
     loaded = load_model(model)
     output = _Output(loaded, _folder(out, needed=report or not as_json), report=report, as_json=as_json)
     failed = 0
@@ -142,7 +150,10 @@ def _read_all(files: list[Path], options: dict[str, Any]) -> Iterator[Spectrum |
         for path in files:
             bar.set_postfix_str(path.name)
             try:
-                yield from (spectrum for _, _, spectrum in iter_spectra(path, **options))
+                for count, (_, _, spectrum) in enumerate(iter_spectra(path, **options), 1):
+                    yield spectrum
+                    if count == _MANY:
+                        tqdm.write(f"{path}: more than {_MANY} spectra; {_ADVICE}", file=sys.stderr)
             except SpectrumError as error:
                 yield error
             bar.update()

@@ -122,6 +122,7 @@ def result(posterior: Posterior, predictive: Predictive | None = None, *, versio
     html = render(
         "result.html",
         line=headline(posterior),
+        prior=posterior.spectrum.meta.get("prior", ""),
         rows=table_rows(posterior),
         quantities=QUANTITIES,
         distributions=_DISTRIBUTIONS,

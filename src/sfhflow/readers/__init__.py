@@ -18,6 +18,7 @@ import numpy as np
 
 from sfhflow.errors import SpectrumError
 from sfhflow.readers.convert import from_arrays, from_specutils
+from sfhflow.readers.dustmap import map_ebv
 from sfhflow.readers.galactic import deredden
 from sfhflow.readers.opening import open_file
 from sfhflow.readers.raw import RawSpectra, RawSpectrum, ReadOptions, to_spectrum
@@ -30,6 +31,7 @@ __all__ = [
     "from_arrays",
     "from_specutils",
     "iter_spectra",
+    "map_ebv",
     "read_spectra",
     "read_spectrum",
     "stem",
@@ -44,6 +46,7 @@ def read_spectrum(
     resolution: float | None = None,
     fwhm: float | None = None,
     ebv: float | None = None,
+    snr: float | None = None,
     index: int | None = None,
 ) -> Spectrum:
     """Read the one spectrum of a file.
@@ -63,6 +66,9 @@ def read_spectrum(
         `resolution`.
     ebv : float, optional
         E(B-V) of the Milky Way, for which the spectrum is corrected (`deredden`).
+    snr : float, optional
+        Signal-to-noise ratio per pixel of a file without errors: all pixels get one error, the median flux
+        divided by it; replaces the errors of a file that has some.
     index : int, optional
         Which spectrum, if the file holds several.
 
@@ -75,7 +81,7 @@ def read_spectrum(
     SpectrumError
         If the file cannot be read, holds several spectra and `index` is not given, or lacks something vital.
     """
-    options = ReadOptions(redshift, medium, resolution, fwhm, ebv)
+    options = ReadOptions(redshift, medium, resolution, fwhm, ebv, snr)
     file = _open(path)
     numbers = file.chosen(index)
     if len(numbers) > 1:
@@ -94,13 +100,14 @@ def read_spectra(
     resolution: float | None = None,
     fwhm: float | None = None,
     ebv: float | None = None,
+    snr: float | None = None,
     index: int | None = None,
 ) -> list[Spectrum]:
     """Read all spectra of a file, or the one with the given index.
 
     Parameters
     ----------
-    path, redshift, medium, resolution, fwhm, ebv, index
+    path, redshift, medium, resolution, fwhm, ebv, snr, index
         As for `read_spectrum`.
 
     Returns
@@ -114,7 +121,7 @@ def read_spectra(
     SpectrumError
         If the file, or one of the spectra asked for, cannot be used.
     """
-    options = ReadOptions(redshift, medium, resolution, fwhm, ebv)
+    options = ReadOptions(redshift, medium, resolution, fwhm, ebv, snr)
     file, spectra, blank = _open(path), [], {}
     for number in file.chosen(index):
         raw = file.raw(number)
@@ -139,6 +146,7 @@ def iter_spectra(
     resolution: float | None = None,
     fwhm: float | None = None,
     ebv: float | None = None,
+    snr: float | None = None,
 ) -> Iterator[tuple[int, str, Spectrum | SpectrumError]]:
     """Read the spectra of a file one after another, the bad ones too.
 
@@ -146,7 +154,7 @@ def iter_spectra(
 
     Parameters
     ----------
-    path, redshift, medium, resolution, fwhm, ebv
+    path, redshift, medium, resolution, fwhm, ebv, snr
         As for `read_spectrum`.
 
     Yields
@@ -163,7 +171,7 @@ def iter_spectra(
     SpectrumError
         If the file as a whole cannot be read.
     """
-    options = ReadOptions(redshift, medium, resolution, fwhm, ebv)
+    options = ReadOptions(redshift, medium, resolution, fwhm, ebv, snr)
     file = _open(path)
     for number in file.spectra.numbers:
         try:
@@ -216,5 +224,7 @@ def _open(path: str | PathLike[str]) -> _File:
 
 
 def _has_data(raw: RawSpectrum) -> bool:
-    good = np.isfinite(raw.flux) & (np.nan_to_num(raw.ivar) != 0)
+    good = np.isfinite(raw.flux)
+    if raw.ivar is not None:
+        good &= np.nan_to_num(raw.ivar) != 0
     return bool(np.any(good if raw.mask is None else good & ~raw.mask))

@@ -34,10 +34,10 @@ _LARGEST_V1200_PIXEL_AA = 1.0
 
 
 def identify(opened: OpenedFile) -> bool:
-    """Tell whether the file has a cube in its primary HDU, with ERROR and BADPIX."""
+    """Tell whether the file has a cube in its primary HDU, and an image called ERROR."""
     if not opened.hdus or opened.hdus[0].header.get("NAXIS") != 3:
         return False
-    return "CRVAL3" in opened.hdus[0].header and None not in (opened.hdu("ERROR"), opened.hdu("BADPIX"))
+    return "CRVAL3" in opened.hdus[0].header and opened.hdu("ERROR") is not None
 
 
 def read(opened: OpenedFile) -> RawSpectra:

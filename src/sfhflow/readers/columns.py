@@ -31,18 +31,20 @@ __all__ = ["ROLES", "Column", "find_roles", "is_spectrum", "spectrum_from_column
 ROLES: Mapping[str, frozenset[str]] = {
     role: frozenset(names.split())
     for role, names in {
-        "wavelength": "wave wavelength wavelengths lambda lam wl wav spectralaxis "
+        "wavelength": "wave wavelength wavelengths waves lambda lambdas lam wl wav spectralaxis "
         "waveobs wavelengthobs lambdaobs obswave waverest wavelengthrest lambdarest restwave "
         "waveair wavelengthair lambdaair wavevac wavelengthvac lambdavac",
         "log10": "loglam loglambda logwave logwavelength log10lam log10lambda log10wave",
         "ln": "lnlam lnlambda lnwave lnwavelength",
-        "flux": "flux spectrum spec flam flambda fluxlambda fluxlam fluxdensity",
+        "flux": "flux fluxes spectrum spec flam flambda fluxlambda fluxlam fluxdensity "
+        "fluxmean meanflux fluxmedian medianflux stack stackflux fluxstack stackedflux coadd coaddflux",
         "fnu": "fnu fluxnu fluxdensitynu",
         "error": "err error errors sigma sig unc uncert uncertainty noise std stddev fluxerr fluxerror "
-        "fluxunc errflux eflux dflux fluxstd fluxsigma sigmaflux fluxuncertainty fnuerr fluxnuerr",
-        "ivar": "ivar fluxivar invvar inversevariance ivarflux",
-        "variance": "var variance fluxvar fluxvariance",
-        "mask": "mask andmask flag flags qual badpixel badpix bpm",
+        "fluxunc errflux eflux dflux fluxstd fluxsigma sigmaflux fluxuncertainty fnuerr fluxnuerr "
+        "errs errormean stderr fluxstderr sem fluxsem stackerr stackerror errstack bootstraperr bootstraperror",
+        "ivar": "ivar ivars fluxivar invvar inversevariance ivarflux stackivar ivarstack",
+        "variance": "var variance fluxvar fluxvariance stat",
+        "mask": "mask andmask flag flags qual badpixel badpix bpm dq",
     }.items()
 }
 
@@ -101,7 +103,7 @@ def spectrum_from_columns(
     Parameters
     ----------
     columns : sequence of Column
-        At least wavelength, flux, and one of error, ivar, variance; values of shape (n,).
+        At least wavelength and flux, and one of error, ivar, variance if there is; values of shape (n,).
     stated : Stated
         What the file says elsewhere.
     where : str
@@ -118,23 +120,26 @@ def spectrum_from_columns(
     Raises
     ------
     SpectrumError
-        If there is no error column, a unit is not understood, or errors are negative.
+        If a unit is not understood, or errors are negative.
     """
     roles = {role: columns[i] for role, i in find_roles([c.name for c in columns]).items()}
     wavelength = _wavelength_aa(roles, where)
     flux = roles.get("flux") or roles["fnu"]
     factor, unit = _to_flam(flux.unit or flux_unit, wavelength, where, is_fnu="flux" not in roles)
-    mask = roles.get("mask")
+    mask, ivar = roles.get("mask"), _ivar(roles, flux.unit, where)
+    names = ", ".join(column.name for column in columns)
     return RawSpectrum(
         wavelength=wavelength,
         flux=np.asarray(flux.values, dtype=float) * factor,
-        ivar=_ivar(roles, flux.unit, [c.name for c in columns], where) / factor**2,
+        ivar=None if ivar is None else ivar / factor**2,
         mask=None if mask is None else np.asarray(mask.values) != 0,
         resolution=wavelength / stated.fwhm if stated.fwhm else stated.resolution,
         redshift=stated.redshift,
         medium=stated.medium,
         flux_unit=unit,
         hint=hint,
+        error_hint=f"found columns {names} and no errors, expected one of error, ivar, variance; "
+        "add a column with the error of each pixel",
     )
 
 
@@ -177,7 +182,7 @@ def to_angstrom(values: NDArray[np.float64], unit: str, where: str) -> NDArray[n
     return (values * parsed).to_value(u.AA, u.spectral())
 
 
-def _ivar(roles: Mapping[str, Column], flux_unit: str, names: list[str], where: str) -> NDArray[np.float64]:
+def _ivar(roles: Mapping[str, Column], flux_unit: str, where: str) -> NDArray[np.float64] | None:
     if "ivar" in roles:
         return np.asarray(roles["ivar"].values, dtype=float)
     if "error" in roles:
@@ -186,10 +191,7 @@ def _ivar(roles: Mapping[str, Column], flux_unit: str, names: list[str], where: 
     if "variance" in roles:
         variance = np.asarray(roles["variance"].values, dtype=float)
         return ivar_from_error(np.sign(variance) * np.sqrt(np.abs(variance)), where)
-    raise SpectrumError(
-        f"{where}: found columns {', '.join(names)} and no errors, expected one of error, ivar, variance; "
-        "add a column with the error of each pixel"
-    )
+    return None
 
 
 def _scale(error_unit: str, flux_unit: str) -> float:

@@ -11,7 +11,7 @@ power, :math:`R = \lambda / \mathrm{FWHM}`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "ReadOptions",
     "ivar_from_error",
     "to_spectrum",
+    "with_snr",
 ]
 
 # FWHM of a Gaussian of unit standard deviation, 2 sqrt(2 ln 2).
@@ -47,7 +48,8 @@ class RawSpectrum:
     Parameters
     ----------
     wavelength, flux, ivar : arrays of shape (n,)
-        Observed-frame wavelengths in Angstrom in any order, flux per unit wavelength, inverse variance.
+        Observed-frame wavelengths in Angstrom in any order, flux per unit wavelength, inverse variance; an
+        inverse variance of None means that the file holds no errors.
     mask : array of shape (n,), optional
         True where a pixel must not be used.
     resolution : float or array of shape (n,), optional
@@ -58,19 +60,22 @@ class RawSpectrum:
         Unit of `flux`.
     hint : str
         Where a missing redshift was looked for.
+    error_hint : str
+        What was found in the place of errors and how to add them, if there are none.
     meta : mapping of str to str
         Provenance.
     """
 
     wavelength: NDArray[Any]
     flux: NDArray[Any]
-    ivar: NDArray[Any]
+    ivar: NDArray[Any] | None
     mask: NDArray[np.bool_] | None = None
     resolution: ArrayLike | None = None
     redshift: Any = None
     medium: str | None = None
     flux_unit: str = ""
     hint: str = ""
+    error_hint: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -111,6 +116,8 @@ class ReadOptions:
         FWHM of the line-spread function in Angstrom in the observed frame; excludes `resolution`.
     ebv : float, optional
         E(B-V) of the Milky Way that the spectrum is to be corrected for.
+    snr : float, optional
+        Signal-to-noise ratio per pixel: one error for all pixels, the median flux divided by it.
 
     Raises
     ------
@@ -123,6 +130,7 @@ class ReadOptions:
     resolution: float | None = None
     fwhm: float | None = None
     ebv: float | None = None
+    snr: float | None = None
 
     def __post_init__(self) -> None:
         if self.resolution is not None and self.fwhm is not None:
@@ -138,6 +146,11 @@ class ReadOptions:
             raise SpectrumError(
                 f"--fwhm is {self.fwhm:g}, expected a positive width in Angstrom; "
                 "leave it out if the resolution is unknown"
+            )
+        if self.snr is not None and not 0 < self.snr < np.inf:
+            raise SpectrumError(
+                f"--snr is {self.snr:g}, expected a positive signal-to-noise ratio per pixel; "
+                "leave it out if the file holds errors"
             )
 
 
@@ -199,38 +212,69 @@ def to_spectrum(raw: RawSpectrum, options: ReadOptions, *, path: Path, name: str
     redshift = raw.redshift if options.redshift is None else options.redshift
     redshift = redshift.item() if isinstance(redshift, np.generic) else redshift
     medium = raw.medium if options.medium is None else options.medium
-    _check_known(label, redshift, medium, raw.hint)
+    _check_known(label, redshift, medium, raw, options)
     order = _rising(label, np.asarray(raw.wavelength, dtype=float))
     wavelength = np.asarray(raw.wavelength, dtype=float)[order]
     try:
         return Spectrum(
             wavelength=wavelength,
             flux=_ordered(raw.flux, order),
-            ivar=_ordered(raw.ivar, order),
+            ivar=_ordered(_ivar(raw, options), order),
             mask=None if raw.mask is None else _ordered(raw.mask, order),  # type: ignore[arg-type]
             resolution=_resolution(raw, options, wavelength, order),
             redshift=redshift,
             medium=medium,  # type: ignore[arg-type]
             name=name,
             flux_unit=raw.flux_unit,
-            meta={"file": path.name, **raw.meta},
+            meta={"file": path.name, **raw.meta, **_noise_note(options)},
         )
     except SpectrumError as error:
         raise SpectrumError(f"{label}: {str(error).removeprefix(f'{name}: ')}") from error
 
 
-def _check_known(label: str, redshift: object, medium: object, hint: str) -> None:
+def _check_known(label: str, redshift: object, medium: object, raw: RawSpectrum, options: ReadOptions) -> None:
+    """Refuse a spectrum of which something vital is not known, naming everything that is missing at once."""
     missing, flags = [], []
     if redshift is None:
-        missing.append(f"no redshift{hint and ' ' + hint}")
+        missing.append(f"no redshift{raw.hint and ' ' + raw.hint}")
         flags.append("--redshift (0 if the wavelengths are in the rest frame)")
     if medium is None:
         missing.append("no word on whether the wavelengths are in air or vacuum")
         flags.append("--medium air or --medium vacuum")
+    if raw.ivar is None and options.snr is None:
+        others = f"; give {' and '.join(flags)} too" if flags else ""
+        raise SpectrumError(f"{label}: {raw.error_hint}, or give --snr (per pixel, one for all){others}")
     if missing:
         raise SpectrumError(
             f"{label}: found {' and '.join(missing)}, expected the file to state it; give {' and '.join(flags)}"
         )
+
+
+def _ivar(raw: RawSpectrum, options: ReadOptions) -> Any:
+    """Return the inverse variances: those of the user, or those of the file."""
+    if options.snr is None:
+        return raw.ivar
+    flux = np.asarray(raw.flux, dtype=float)
+    # pixels of exactly zero flux are gaps in all files without errors
+    good = np.isfinite(flux) & (flux != 0)
+    if raw.mask is not None and np.shape(raw.mask) == flux.shape:
+        good &= ~raw.mask
+    return _equal_ivar(flux, good, options.snr)
+
+
+def _equal_ivar(flux: NDArray[np.float64], good: NDArray[np.bool_], snr: float) -> NDArray[np.float64]:
+    level = np.median(np.abs(flux[good])) if good.any() else 1.0
+    return np.where(good, (snr / level) ** 2, 0.0)
+
+
+def _noise_note(options: ReadOptions) -> dict[str, str]:
+    return {} if options.snr is None else {"errors": f"one for all pixels, S/N = {options.snr:g} given by hand"}
+
+
+def with_snr(spectrum: Spectrum, snr: float) -> Spectrum:
+    """Return a spectrum all of whose unmasked pixels have one error, the median flux divided by `snr`."""
+    meta = {**spectrum.meta, **_noise_note(ReadOptions(snr=snr))}
+    return replace(spectrum, ivar=_equal_ivar(spectrum.flux, ~spectrum.mask, snr), meta=meta)
 
 
 def _rising(label: str, wavelength: NDArray[np.float64]) -> NDArray[np.intp]:

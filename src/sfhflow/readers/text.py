@@ -2,9 +2,10 @@
 
 Comments begin with ``#``, ``!`` or ``%``.  A comment line (or an uncommented first line) that names the
 columns is believed, with units in brackets, as in ``# wavelength[nm] flux ivar``; without names three columns
-are taken to be wavelength in Angstrom, flux per unit wavelength and its standard deviation.  Comments may
-state ``redshift = 0.01``, ``medium = air``, ``resolution = 2000`` or ``fwhm = 2.5`` (Angstrom), or say that
-the wavelengths are in air or vacuum or in the rest frame.  What nobody states is asked for, not guessed.
+are taken to be wavelength in Angstrom, flux per unit wavelength and its standard deviation, and two to be the
+first of these.  Comments may state ``redshift = 0.01``, ``medium = air``, ``resolution = 2000`` or
+``fwhm = 2.5`` (Angstrom), or say that the wavelengths are in air or vacuum or in the rest frame.  What nobody
+states is asked for, not guessed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def read(opened: OpenedFile) -> RawSpectra:
     if body and is_spectrum([name for name, _ in _titles(body[0][1])]):
         titles.append(body.pop(0)[1])
     rows = _numbers(body, where)
-    names = _column_names(titles, rows.shape[1], where)
+    names = _column_names(titles, rows, where)
     columns = [Column(name, unit, rows[:, i]) for i, (name, unit) in enumerate(names)]
     return RawSpectra.of(spectrum_from_columns(columns, stated_in(titles), where=where, hint="in the comments"))
 
@@ -81,14 +82,15 @@ def _titles(line: str) -> list[tuple[str, str]]:
     return [(match[1], (match[2] or "").split(",")[0].strip()) for match in _NAMED.finditer(line)]
 
 
-def _column_names(titles: list[str], n_columns: int, where: str) -> list[tuple[str, str]]:
+def _column_names(titles: list[str], rows: NDArray[np.float64], where: str) -> list[tuple[str, str]]:
+    n_columns = rows.shape[1]
     for line in titles:
         named = _titles(line)
         if len(named) == n_columns and is_spectrum([name for name, _ in named]):
             return [
                 (name, unit if "wavelength" in find_roles([name]) else _flux_unit(unit)) for name, unit in named
             ]
-    if n_columns < 3:
+    if n_columns < 2:
         raise SpectrumError(
             f"{where}: found {n_columns} columns, expected 3 (wavelength, flux, error); "
             "add a column with the error of each pixel"
@@ -98,7 +100,12 @@ def _column_names(titles: list[str], n_columns: int, where: str) -> list[tuple[s
             f"{where}: found {n_columns} columns without names, expected 3 (wavelength, flux, error); "
             "name them in a comment line such as '# wavelength flux error mask'"
         )
-    return [(name, "") for name in _DEFAULT_NAMES]
+    if len(rows) > 2 and np.array_equal(rows[:, 0], rows[0, 0] + np.arange(len(rows))) and rows[0, 0] in (0, 1):
+        raise SpectrumError(
+            f"{where}: the first column counts the lines, expected wavelengths there; remove it, or name the "
+            "columns in a comment line such as '# number wavelength flux'"
+        )
+    return [(name, "") for name in _DEFAULT_NAMES[:n_columns]]
 
 
 def _flux_unit(unit: str) -> str:

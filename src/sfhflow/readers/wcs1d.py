@@ -6,8 +6,8 @@ logarithm of an optical wavelength, or :math:`e^{x_p}` if it is the natural one,
 :math:`\lambda_r \exp((x_p - \lambda_r) / \lambda_r)`.  CUNIT1 gives the unit.  CTYPE1 AWAV means air and
 WAVE vacuum, as the standard has it, unless another card of the header names the medium.
 
-The error spectrum is an extension called ERR, SIGMA, IVAR, VAR ... of the same length, or one of the rows of
-a two-dimensional image whose BANDIDn or ARRAYn cards say what they are (IRAF multispec).
+The error spectrum is an extension called ERR, SIGMA, IVAR, VAR, STAT (mpdaf) ... of the same length, or one of
+the rows of a two-dimensional image whose BANDIDn or ARRAYn cards say what they are (IRAF multispec).
 
 Source: Greisen et al. 2006, A&A 446, 747 (FITS paper III); Valdes 1993, ASP Conf. 52, 467 (IRAF).
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def read(opened: OpenedFile) -> RawSpectra:
     Raises
     ------
     SpectrumError
-        If there are no errors, or several rows without names.
+        If there are several rows without names.
     """
     hdu, where = _flux_hdu(opened), str(opened.path)
     wavelength = wavelengths(hdu.header, hdu.data.shape[-1], where=where)
@@ -64,17 +65,17 @@ def read(opened: OpenedFile) -> RawSpectra:
         *_bands(hdu, where),
         *_extensions(opened, len(wavelength)),
     ]
-    if not {"error", "ivar", "variance"} & find_roles([column.name for column in columns]).keys():
-        raise SpectrumError(
-            f"{where}: found no error spectrum, expected an image extension called ERROR, SIGMA, IVAR or VAR "
-            f"of {len(wavelength)} pixels; add one, or give a table with wavelength, flux and error"
-        )
     lines = header_lines(hdu.header) + header_lines(opened.hdus[0].header)  # type: ignore[index]
     if not stated_in(lines).medium and axis_medium(hdu.header, 1):
         lines.append(f"wavelengths in {axis_medium(hdu.header, 1)}")
     unit = str(hdu.header.get("FLUXUNIT", hdu.header.get("BUNIT", "")))
     hint = "(no REDSHIFT or Z in the header)"
-    return RawSpectra.of(spectrum_from_columns(columns, stated_in(lines), where=where, flux_unit=unit, hint=hint))
+    raw = spectrum_from_columns(columns, stated_in(lines), where=where, flux_unit=unit, hint=hint)
+    error_hint = (
+        "found no error spectrum, expected an image extension called ERROR, SIGMA, IVAR or VAR "
+        f"of {len(wavelength)} pixels; add one, or give a table with wavelength, flux and error"
+    )
+    return RawSpectra.of(replace(raw, error_hint=error_hint))
 
 
 def wavelengths(header: Any, n_pixels: int, *, where: str, axis: int = 1) -> NDArray[np.float64]:

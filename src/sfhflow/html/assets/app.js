@@ -31,7 +31,7 @@ function send(item) {
   const form = new FormData();
   if (item.example) form.append("example", item.example);
   else form.append("file", item.file, item.file.name);
-  for (const name of ["redshift", "medium", "resolution", "fwhm"]) form.append(name, item.form.elements[name].value);
+  for (const name of ["redshift", "medium", "resolution", "fwhm", "snr"]) form.append(name, item.form.elements[name].value);
   return ask("api/spectra", { method: "POST", body: form });
 }
 
