@@ -71,7 +71,7 @@ def simulator(**changes) -> Simulator:
     parts = {
         "library": library(),
         "prior": Prior(QuantileSFH(), max_redshift=0.1),
-        "noise": NoiseModel(snr_range=(20.0, 200.0), max_gap_pixels=20, min_window=0.5),
+        "noise": NoiseModel(snr_range=(20.0, 200.0), max_gap_pixels=20, min_window=0.5, sparse_probability=0.0),
         "instrument": InstrumentModel(sigma_range_kms=(150.0, 300.0), calibration_range=(0.002, 0.01)),
         "mismatch": TemplateMismatch(amplitude_range=(0.001, 0.003)),
         "emission": EmissionModel(),
@@ -151,6 +151,7 @@ max_redshift = 0.1
 [noise]
 snr_range = [20.0, 200.0]
 max_gap_pixels = 20
+sparse_probability = 0.0
 min_window = 0.5
 
 [instrument]
