@@ -27,7 +27,7 @@ from sfhflow.simulator import InstrumentModel, Simulator
 from sfhflow.spectrum import Spectrum
 from sfhflow.ssp import SSPLibrary, save
 from sfhflow.train import TrainingPlan
-from sfhflow.verdict import calibrate, scores
+from sfhflow.verdict.standards import set_standards
 
 GRID = LogGrid(3900.0, 6600.0, 1.6e-3)
 ARCHITECTURE = Architecture(
@@ -111,6 +111,7 @@ def model(*, seed: int = 0) -> Model:
     encoder = network.encoder
     encoder.set_components(*principal_components(sample.noiseless, ARCHITECTURE.n_components))
     encoder.standardise(encoder.features(sample.observation))
+    standards = set_standards(encoder, simulator(), n=1024, seed=10)
     network.flow.standardise(sample.u)
     # a new flow hardly looks at the spectrum
     torch.nn.init.normal_(network.flow.whitening.network.weight, std=0.1)
@@ -120,9 +121,11 @@ def model(*, seed: int = 0) -> Model:
         grid=GRID,
         library_fwhm=4.0,
         parameters=parameters,
-        thresholds=calibrate(scores(encoder, sample.observation)),
+        thresholds=standards.limits,
         card={"name": "toy"},
         light=light(),
+        critic=standards.critic,
+        prior_quantiles=standards.prior,
     )
 
 

@@ -7,11 +7,12 @@ Samples lie in memory with the samples of one quantity side by side, which is wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfhflow.information import PriorQuantiles
 from sfhflow.light import Light
 from sfhflow.posterior import Posterior, inferred_columns
 from sfhflow.spectrum import Spectrum
@@ -36,7 +37,7 @@ class PosteriorBatch:
         What was fitted.
     verdicts : sequence of Verdict
         Whether the answers can be trusted.
-    seed, model, lines_masked, light
+    seed, model, lines_masked, light, prior_quantiles
         As for `Posterior`.
     """
 
@@ -51,6 +52,7 @@ class PosteriorBatch:
     model: str
     lines_masked: bool = True
     light: Light | None = None
+    prior_quantiles: PriorQuantiles = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.spectra)
@@ -72,6 +74,7 @@ class PosteriorBatch:
             self.model,
             self.lines_masked,
             self.light,
+            self.prior_quantiles,
         )
 
     def columns(self) -> dict[str, tuple[NDArray[np.float64], str]]:

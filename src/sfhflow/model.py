@@ -23,6 +23,7 @@ from torch import Tensor
 from sfhflow.answers import PosteriorBatch
 from sfhflow.errors import InputError, ModelError
 from sfhflow.grid import LogGrid
+from sfhflow.information import PriorQuantiles
 from sfhflow.light import Light
 from sfhflow.network import Architecture, Network
 from sfhflow.observation import Observation, observe
@@ -30,7 +31,7 @@ from sfhflow.parameters import Bounded, GalaxyParameters, ParameterMap
 from sfhflow.posterior import Posterior
 from sfhflow.spectrum import Spectrum
 from sfhflow.variates import galaxy_keys, normal_variates
-from sfhflow.verdict import Thresholds, Verdict, judge, scores
+from sfhflow.verdict import Critic, Limits, Verdict, judge, scores, signal_to_noise
 
 __all__ = ["Model", "load_model", "shipped_models"]
 
@@ -38,6 +39,7 @@ CARD_FORMAT = 2
 _FILES = ("card.json", "weights.safetensors")
 # Models trained on libraries without broad bands have no such file.
 _LIGHT = "light.safetensors"
+_CRITIC = "critic.safetensors"
 # Galaxies encoded at once and samples drawn at once: they bound the memory whatever the size of the batch, and
 # what is made of so many samples stays in the processor's caches.
 _GALAXIES_AT_ONCE = 128
@@ -59,8 +61,12 @@ class Model:
         Resolution (FWHM, Angstrom) of the SSP library it was trained on.
     parameters : ParameterMap
         Bounds of the parameters.
-    thresholds : Thresholds
-        Limits of the verdict's scores.
+    thresholds : Limits
+        Limits of the verdict's scores, as functions of the signal-to-noise ratio.
+    critic : Critic, optional
+        Gives the verdict's scores of simulated faults.
+    prior_quantiles : PriorQuantiles, optional
+        Against which the information gain is measured.
     card : dict
         Provenance: training configuration, prior, library, versions, metrics, licence.
     light : Light, optional
@@ -75,9 +81,11 @@ class Model:
         grid: LogGrid,
         library_fwhm: float,
         parameters: ParameterMap,
-        thresholds: Thresholds,
+        thresholds: Limits,
         card: dict[str, Any],
         light: Light | None = None,
+        critic: Critic | None = None,
+        prior_quantiles: PriorQuantiles | None = None,
     ) -> None:
         self.network = network.eval()
         # an answer must not depend on the batch it is computed in
@@ -87,6 +95,8 @@ class Model:
         self.library_fwhm = library_fwhm
         self.parameters = parameters
         self.thresholds = thresholds
+        self.critic = critic
+        self.prior_quantiles = dict(prior_quantiles or {})
         self.card = card
         self.light = light
 
@@ -108,6 +118,8 @@ class Model:
         """
         try:
             self.network.to(device)
+            if self.critic is not None:
+                self.critic.to(device)
         except (RuntimeError, AssertionError) as error:
             reason = (str(error).splitlines() or ["unknown"])[0]
             raise InputError(
@@ -203,6 +215,7 @@ class Model:
                     self.name,
                     mask_lines,
                     light=self.light,
+                    prior_quantiles=self.prior_quantiles,
                 )
 
     def sample(self, observation: Observation, *, n_samples: int, seed: int) -> Iterator[GalaxyParameters]:
@@ -219,9 +232,9 @@ class Model:
         """Contexts and verdicts of a few galaxies, from one projection."""
         encoder, observation = self.network.encoder, observation.to(self.device)
         projection = encoder.project(observation)
-        raw = scores(encoder, observation, projection)
-        columns = (raw[name].tolist() for name in raw)
-        verdicts = [judge(dict(zip(raw, row, strict=True)), self.thresholds) for row in zip(*columns, strict=True)]
+        raw = scores(encoder, observation, grid=self.grid, critic=self.critic, projection=projection)
+        on_cpu = {name: values.cpu() for name, values in raw.items()}
+        verdicts = judge(on_cpu, signal_to_noise(observation).cpu(), self.thresholds)
         return encoder(observation, projection), verdicts
 
     def _samples(
@@ -255,6 +268,8 @@ class Model:
         """Write the model's files into `directory` (made if missing)."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
+        if self.critic is not None:
+            save_file(self.critic.state_dict(), folder / _CRITIC)
         save_file(
             {k: v.contiguous() for k, v in self.network.state_dict().items()}, folder / "weights.safetensors"
         )
@@ -271,7 +286,8 @@ class Model:
             "grid": {"low": self.grid.low, "high": self.grid.high, "step": self.grid.step},
             "library_fwhm": self.library_fwhm,
             "parameters": {name: vars(bounds) for name, bounds in vars(self.parameters).items()},
-            "thresholds": dict(self.thresholds),
+            "thresholds": {kind: dict(curves) for kind, curves in self.thresholds._asdict().items()},
+            "prior_quantiles": self.prior_quantiles,
         }
 
 
@@ -301,7 +317,8 @@ def load_model(name_or_dir: str | Path = "default") -> Model:
         card = json.loads((folder / "card.json").read_text())
         weights = load_file(folder / "weights.safetensors")
         light = Light.load(folder / _LIGHT) if (folder / _LIGHT).is_file() else None
-        return _build(card, weights, light)
+        critic = load_file(folder / _CRITIC) if (folder / _CRITIC).is_file() else None
+        return _build(card, weights, light, critic)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -310,7 +327,9 @@ def load_model(name_or_dir: str | Path = "default") -> Model:
         ) from error
 
 
-def _build(card: dict[str, Any], weights: dict[str, Tensor], light: Light | None) -> Model:
+def _build(
+    card: dict[str, Any], weights: dict[str, Tensor], light: Light | None, critic: dict[str, Tensor] | None
+) -> Model:
     if card["format"] != CARD_FORMAT:
         raise ValueError(f"format {card['format']}")
     setup = card.pop("setup")
@@ -325,7 +344,14 @@ def _build(card: dict[str, Any], weights: dict[str, Tensor], light: Light | None
         grid=grid,
         library_fwhm=setup["library_fwhm"],
         parameters=parameters,
-        thresholds=dict(setup["thresholds"]),
+        thresholds=_limits(setup["thresholds"]),
         card=card,
         light=light,
+        critic=None if critic is None else Critic.of_state(critic),
+        prior_quantiles=setup.get("prior_quantiles"),
     )
+
+
+def _limits(stored: dict[str, Any]) -> Limits:
+    """Limits of a card; older ones had none that are still of use."""
+    return Limits(**stored) if set(stored) == set(Limits._fields) else Limits({}, {})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sfhflow.errors import InputError
+from sfhflow.information import PriorQuantiles, gain_in_bits
 from sfhflow.light import Light
 from sfhflow.notebook import summary_html
 from sfhflow.parameters import FRACTIONS
@@ -18,12 +19,14 @@ from sfhflow.verdict import Verdict
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["QUANTILES", "Posterior", "inferred_columns"]
+__all__ = ["HEADLINE", "QUANTILES", "Posterior", "inferred_columns"]
 
 # times that no spectrum says much about, left out of short tables
 _ENDS = ("t0", "t95", "t99", "t100")
-_HEADLINE = {f"t{round(100 * f)}": i for i, f in enumerate(FRACTIONS) if 0.0 < f <= 0.9}
+_TIMES = {f"t{round(100 * f)}": i for i, f in enumerate(FRACTIONS) if 0.0 < f <= 0.9}
 _OTHER = {f"t{round(100 * f)}": i for i, f in enumerate(FRACTIONS) if not 0.0 < f <= 0.9}
+HEADLINE = (*_TIMES, "mh", "a_v", "sigma")
+"""Quantities that a spectrum is fitted for."""
 QUANTILES = {"median": 0.5, "p16": 0.16, "p84": 0.84, "p2_5": 0.025, "p97_5": 0.975}
 
 
@@ -34,7 +37,7 @@ def inferred_columns(
     times: Array, metallicity: Array, a_v: Array, sigma_kms: Array
 ) -> dict[str, tuple[Array, str]]:
     """Samples (...,) and unit of every inferred quantity, by name, for `times` of shape (..., 13)."""
-    named = {name: (times[..., i], "Gyr") for name, i in _HEADLINE.items()}
+    named = {name: (times[..., i], "Gyr") for name, i in _TIMES.items()}
     named["mh"] = (metallicity, "dex")
     named |= {name: (times[..., i], "Gyr") for name, i in _OTHER.items()}
     named["a_v"] = (a_v, "mag")
@@ -70,6 +73,8 @@ class Posterior:
         The windows of the emission lines were left out of the fit.
     light : Light, optional
         Light of the stellar populations of the model, from which `sfhflow.derived` has mass-to-light ratios.
+    prior_quantiles : PriorQuantiles
+        What was believed before, for `information`; empty if that is not known.
     """
 
     times: NDArray[np.float64]
@@ -83,6 +88,7 @@ class Posterior:
     model: str
     lines_masked: bool = True
     light: Light | None = None
+    prior_quantiles: PriorQuantiles = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.metallicity)
@@ -137,6 +143,21 @@ class Posterior:
             values = np.quantile(samples, list(QUANTILES.values()))
             result[name] = {**dict(zip(QUANTILES, map(float, values), strict=True)), "unit": unit}
         return result
+
+    def information(self) -> dict[str, float]:
+        """Bits that the spectrum added to the prior, by name of each quantity; empty if the prior is not known.
+
+        Values of posteriors like the prior scatter about zero.
+        """
+        columns = self.columns()
+        names = [name for name in self.prior_quantiles if name in columns]
+        if not names or len(self) < 2:
+            return {}
+        samples = [
+            columns[name][0] / (self.age_of_universe if columns[name][1] == "Gyr" else 1.0) for name in names
+        ]
+        bits = gain_in_bits(np.array(samples), np.array([self.prior_quantiles[name] for name in names]))
+        return dict(zip(names, map(float, bits), strict=True))
 
     def _repr_html_(self) -> str:
         """Verdict, table and history, for notebooks."""

@@ -8,6 +8,7 @@ under another name and then renamed.
 from __future__ import annotations
 
 import json
+import math
 import os
 from importlib import metadata
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from sfhflow.derived import all_columns
+from sfhflow.information import PRIOR_DOMINATED
 from sfhflow.parquet import Column, whole_file, write_table
 from sfhflow.photometry import distance_mpc
 from sfhflow.plots import Predictive, summary_figure
-from sfhflow.posterior import QUANTILES, Posterior
+from sfhflow.posterior import HEADLINE, QUANTILES, Posterior
 from sfhflow.summaries import Summary, summarise
 
 __all__ = [
@@ -64,7 +66,9 @@ def summary_dict(posterior: Posterior, *, version: str) -> dict[str, Any]:
         if undefined) and ``unit``; and ``p_quiescent`` (probability that the galaxy is quiescent), ``verdict``,
         ``model``, ``version``, ``input``, ``redshift``, ``n_samples``, ``seed``, ``age_of_universe_gyr``,
         ``distance_mpc`` (luminosity distance, None if unknown), ``snr`` (median per pixel), ``resolution``
-        (median lambda / FWHM, or "unknown") and ``notes``.
+        (median lambda / FWHM, or "unknown"), ``information`` (by name of an inferred quantity, ``bits`` that the
+        spectrum added to the prior and whether it is ``prior_dominated``; empty if the prior is not known) and
+        ``notes``.
     """
     summary = summarise(posterior)
     provenance = _provenance(posterior, version)
@@ -222,6 +226,10 @@ def _provenance(posterior: Posterior, version: str) -> dict[str, Any]:
         "distance_mpc": distance_mpc(data),
         "snr": data.snr,
         "resolution": _resolution(posterior),
+        "information": {
+            name: {"bits": round(bits, 3), "prior_dominated": bits < PRIOR_DOMINATED}
+            for name, bits in posterior.information().items()
+        },
         "notes": _notes(posterior),
     }
 
@@ -235,6 +243,9 @@ def _notes(posterior: Posterior) -> list[str]:
     data = posterior.spectrum
     notes = [UNKNOWN_RESOLUTION] if data.resolution is None else []
     notes += [] if posterior.lines_masked else [UNMASKED_LINES]
+    bits = posterior.information()
+    if dominated := [name for name in HEADLINE if bits.get(name, math.inf) < PRIOR_DOMINATED]:
+        notes.append(f"prior-dominated (the spectrum says little about them): {', '.join(dominated)}")
     said = {"masked": "masked by hand", "errors": "errors", "prior": "prior"}
     return [*notes, *(f"{words}: {data.meta[key]}" for key, words in said.items() if key in data.meta)]
 

@@ -35,7 +35,7 @@ from sfhflow.model import Model
 from sfhflow.network import Architecture, Network
 from sfhflow.projection import principal_components
 from sfhflow.simulator import Simulator
-from sfhflow.verdict import calibrate, scores
+from sfhflow.verdict.standards import set_standards
 
 __all__ = ["TrainingPlan", "fit"]
 
@@ -236,19 +236,23 @@ class _Run:
         bar.close()
 
     def model(self) -> Model:
-        """The best model so far, with its verdict's thresholds."""
+        """The best model so far, with the standards of its verdict."""
         if not math.isfinite(self.best_loss):
             raise ModelError("training never reached a finite loss; lower the learning rate or check the prior")
         network = self.best.to("cpu")
+        seed = stream_seed(self.plan.seed, "thresholds", 0)
+        standards = set_standards(network.encoder, self.simulator, n=self.plan.n_thresholds, seed=seed)
         return Model(
             network,
             architecture=self.architecture,
             grid=self.simulator.grid,
             library_fwhm=float(torch.as_tensor(self.simulator.library.fwhm).mean()),
             parameters=self.simulator.prior.parameters,
-            thresholds=self._thresholds(network),
+            thresholds=standards.limits,
             card=self._card(),
             light=light_of(self.simulator.library),
+            critic=standards.critic,
+            prior_quantiles=standards.prior,
         )
 
     def _update(self, features: Tensor, u: Tensor) -> float:
@@ -329,13 +333,6 @@ class _Run:
             features.append(self.featurizer.features(batch.observation))
             u.append(batch.u)
         return torch.cat(features)[:n].to(self.device), torch.cat(u)[:n].to(self.device)
-
-    def _thresholds(self, network: Network) -> dict[str, float]:
-        parts = []
-        for part in range(math.ceil(self.plan.n_thresholds / _CHUNK)):
-            batch = self.simulator.sample(_CHUNK, seed=stream_seed(self.plan.seed, "thresholds", part))
-            parts.append(scores(network.encoder, batch.observation))
-        return calibrate({name: torch.cat([p[name] for p in parts]) for name in parts[0]})
 
     def _card(self) -> dict[str, Any]:
         return {

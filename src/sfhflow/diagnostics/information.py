@@ -18,13 +18,12 @@ and 0.2 at 6, mostly from the prior's few samples in its tails.  Repeated poster
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sfhflow.diagnostics.samples import check_samples, slices
 from sfhflow.errors import InputError
+from sfhflow.information import negative_entropy
 
 __all__ = ["information_gain"]
 
@@ -67,7 +66,7 @@ def information_gain(samples: ArrayLike, prior_samples: ArrayLike, *, seed: int 
         knots = np.quantile(prior[:, i], np.linspace(0.0, 1.0, len(prior) // _SAMPLES_PER_KNOT + 1))
         for rows in slices(n_galaxies, _TEMPORARY_ARRAYS * n_samples):
             quantiles = _prior_quantiles(samples[rows, :, i], knots, rng)
-            gain[rows, i] = _negative_entropy(quantiles, resolution=1.0 / len(prior))
+            gain[rows, i] = negative_entropy(quantiles, resolution=1.0 / len(prior))
     return gain
 
 
@@ -95,21 +94,3 @@ def _prior_quantiles(
         there = samples == atom
         quantiles[there] = rng.uniform(first, last, np.count_nonzero(there)) / (len(knots) - 1)
     return quantiles
-
-
-def _negative_entropy(quantiles: NDArray[np.float64], *, resolution: float) -> NDArray[np.float64]:
-    """Minus the differential entropy in bits of each row of samples (G, S) on [0, 1], shape (G,).
-
-    Spacings are at least those of a posterior that is as narrow as the given resolution, which keeps equal
-    values and samples outside the prior finite.
-    """
-    n_samples = quantiles.shape[1]
-    half = max(1, round(math.sqrt(n_samples) / 2))
-    low = np.maximum(np.arange(n_samples) - half, 0)
-    high = np.minimum(np.arange(n_samples) + half, n_samples - 1)
-    ordered = np.sort(quantiles, axis=1)
-    spacing = np.maximum(ordered[:, high] - ordered[:, low], (high - low) / n_samples * resolution)
-    # psi(n) = -gamma + the sum of 1 / j up to n - 1; Euler's gamma drops out of the difference
-    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n_samples + 1))])
-    nats = (harmonic[high - low - 1] - np.log(spacing)).mean(axis=1) - harmonic[n_samples]
-    return nats / math.log(2.0)

@@ -68,7 +68,7 @@ class AttentionEncoder(PixelEncoder):
 
     def encode(self, features: Tensor) -> Tensor:
         """Context vectors of precomputed `features`."""
-        flux, quality, good, scalars = self.scaled(features)
+        flux, quality, good, scalars = self.parts(features)
         h, attention = self.attend(torch.stack([flux, quality, good], dim=1), good)
         return self.network(torch.cat([(h * attention).sum(-1), scalars], dim=-1))
 

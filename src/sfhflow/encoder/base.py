@@ -68,6 +68,10 @@ class Encoder(Projector, ABC):
         """Context vectors of shape (N, n_context); `projection` if it is known already."""
         return self.encode(self.features(observation, projection))
 
+    def scaled(self, features: Tensor) -> Tensor:
+        """Features (N, F) of about zero mean and unit variance, within 8."""
+        return ((features.float() - self.feature_mean) / self.feature_std).clamp(-8, 8)
+
     def standardise(self, features: Tensor) -> None:
         """Set the scaling of the network's inputs from a sample of features (N, F)."""
         self.feature_mean.copy_(features.float().mean(0))

@@ -70,8 +70,7 @@ class HybridEncoder(Encoder):
 
     def encode(self, features: Tensor) -> Tensor:
         """Context vectors of precomputed `features`."""
-        scaled = ((features - self.feature_mean) / self.feature_std).clamp(-8, 8)
-        projected, residuals = scaled.split(self.sizes, dim=-1)
+        projected, residuals = self.scaled(features).split(self.sizes, dim=-1)
         return self.network(torch.cat([projected, self.look(residuals)], dim=-1))
 
     def _whitened(self, observation: Observation, projection: Projection) -> Tensor:

@@ -52,8 +52,7 @@ class PixelEncoder(Encoder):
         self.feature_mean[: 2 * self.n_pixels] = 0.0
         self.feature_std[: 2 * self.n_pixels] = (pixels.square().sum(0) / observed).sqrt().clamp_min(1e-3)
 
-    def scaled(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Flux (N, P), precision (N, P), mask (N, P, one where observed) and conditions for the network."""
-        values = ((features.float() - self.feature_mean) / self.feature_std).clamp(-8, 8)
-        flux, quality, scalars = values.split([self.n_pixels, self.n_pixels, N_CONDITIONS], dim=-1)
+        flux, quality, scalars = self.scaled(features).split([self.n_pixels, self.n_pixels, N_CONDITIONS], dim=-1)
         return flux, quality, (quality > 0).float(), scalars

@@ -53,8 +53,7 @@ class ProjectionEncoder(Encoder):
 
     def encode(self, features: Tensor) -> Tensor:
         """Context vectors of precomputed `features`."""
-        scaled = (features - self.feature_mean) / self.feature_std
-        return self.network(scaled.clamp(-8, 8))
+        return self.network(self.scaled(features))
 
 
 def projection_features(projection: Projection, observation: Observation) -> Tensor:

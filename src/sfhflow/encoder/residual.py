@@ -47,7 +47,7 @@ class ResidualEncoder(PixelEncoder):
 
     def encode(self, features: Tensor) -> Tensor:
         """Context vectors of precomputed `features`."""
-        flux, quality, good, scalars = self.scaled(features)
+        flux, quality, good, scalars = self.parts(features)
         return self.network(torch.cat([flux, _binned(quality), _binned(good), scalars], dim=-1))
 
 

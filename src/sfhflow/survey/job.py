@@ -93,17 +93,21 @@ class Record:
 
 
 def fingerprint(model: Model) -> str:
-    """SHA-256 of what a model answers with: weights, sizes, grid, bounds, thresholds and light."""
+    """SHA-256 of what a model answers with: weights, sizes, grid, bounds, light and the verdict's standards."""
     setup = (
         model.name,
         model.architecture,
         model.grid,
         model.library_fwhm,
         model.parameters,
-        dict(model.thresholds),
+        model.thresholds,
+        model.prior_quantiles,
     )
     digest = hashlib.sha256(repr(setup).encode())
-    for name, tensor in sorted(model.network.state_dict().items()):
+    critic = {} if model.critic is None else model.critic.state_dict()
+    for name, tensor in sorted(
+        {**model.network.state_dict(), **{f"critic.{k}": v for k, v in critic.items()}}.items()
+    ):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     for name, table in model.light.bands.items() if model.light else ():
         digest.update(name.encode() + table.tobytes())

@@ -25,7 +25,7 @@ from sfhflow.posterior import QUANTILES, Posterior
 from sfhflow.spectrum import Spectrum
 from sfhflow.summaries import summarise
 from sfhflow.survey.entries import Entry
-from sfhflow.verdict import Verdict
+from sfhflow.verdict import Verdict, score_names
 
 __all__ = ["Outcome", "infer_entries", "one_thread", "result_columns", "sample_columns"]
 
@@ -130,7 +130,7 @@ def result_columns(
     verdicts = [outcome.verdict for outcome in outcomes]
     columns["verdict_ok"] = Column([None if v is None else v.ok for v in verdicts], "bool")
     columns["verdict_reasons"] = Column([None if v is None else list(v.reasons) for v in verdicts], "strings")
-    for name in model.thresholds:
+    for name in score_names(model.thresholds):
         columns[f"score_{name}"] = Column(
             [None if v is None else _finite(v.scores[name]) for v in verdicts], "float32"
         )
