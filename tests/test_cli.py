@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from sfhflow import cli
 from sfhflow.cli.terminal import complain, judged
 from sfhflow.errors import InputError
 from sfhflow.examples import example_path
+from sfhflow.photometry import log_luminosities
 from sfhflow.ssp import load, save
 
 HEADLINE = [*(f"t{10 * k}" for k in range(1, 10)), "mh"]
@@ -113,8 +115,10 @@ def test_the_command_answers_what_the_package_answers(run, model, spectrum, tmp_
 
 def test_a_distance_changes_the_mass_by_its_square(run, model, tmp_path):
     file = tmp_path / "nearby.ecsv"
-    spectrum = toy.spectra(1)[0]
     unit = u.erg / u.s / u.cm**2 / u.AA
+    # one that has the whole V band
+    spectra = [replace(s, flux_unit=str(unit)) for s in toy.spectra(8)]
+    spectrum = next(s for s in spectra if np.isfinite(log_luminosities(s)["v"]))
     columns = {"wave": spectrum.wavelength * u.AA, "flux": spectrum.flux * unit, "err": spectrum.error * unit}
     QTable(columns).write(file)
     mass = {}
