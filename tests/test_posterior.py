@@ -275,6 +275,7 @@ def test_saving_a_loaded_model_again_gives_the_same_files(folder, tmp_path):
 def test_a_saved_model_holds_nothing_that_is_executed_when_read(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
         "card.json",
+        "critic.safetensors",
         "light.safetensors",
         "weights.safetensors",
     ]

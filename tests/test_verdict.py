@@ -118,10 +118,17 @@ def test_a_spectrum_that_is_no_galaxy_raises_an_alarm(model, harm):
     assert alarmed(model, harm(ordinary(snr_range=(80.0, 81.0)).observation)) > 0.95
 
 
-@pytest.mark.parametrize(("factor", "name"), [(1 / 3, "errors_too_small"), (3.0, "errors_too_large")])
-def test_wrong_errors_are_named(model, factor, name):
-    data = ordinary(snr_range=(20.0, 21.0)).observation
+@pytest.mark.parametrize(
+    ("snr", "factor", "name"), [(5.0, 1 / 3, "errors_too_small"), (20.0, 3.0, "errors_too_large")]
+)
+def test_wrong_errors_are_named(model, snr, factor, name):
+    data = ordinary(snr_range=(snr, 1.05 * snr)).observation
     assert named(model, data._replace(ivar=data.ivar / factor**2), name) > 0.9
+
+
+def test_errors_too_small_raise_an_alarm_also_where_they_look_like_template_mismatch(model):
+    data = ordinary(snr_range=(20.0, 21.0)).observation
+    assert alarmed(model, data._replace(ivar=9 * data.ivar)) > 0.9
 
 
 def test_the_scale_of_the_errors_survives_resampling_by_a_fraction_of_a_pixel():
