@@ -41,9 +41,11 @@ def main() -> None:
     model.thresholds, model.critic, model.prior_quantiles = standards.limits, standards.critic, standards.prior
     model.save(arguments.out or shipped_models().get(arguments.model, Path(arguments.model)))
     print(f"S/N                         {'  '.join(f'{node:8.0f}' for node in SNR_NODES)}")
-    for kind, curves in standards.limits._asdict().items():
+    limits = standards.limits
+    for kind, curves in (("alarm", limits.alarm), ("refusal", limits.refusal)):
         for name, values in curves.items():
             print(f"{kind:8s} {name:18s} {'  '.join(f'{value:8.3g}' for value in values)}")
+    print("powers", ", ".join(f"{name} {power:.2g}" for name, power in limits.steepness.items()))
     print(f"{n} simulations for each of three sets, {time.monotonic() - started:.0f} s")
 
 

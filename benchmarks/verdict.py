@@ -77,6 +77,10 @@ def injected(grid_faults: Faults) -> dict[str, tuple[str, Callable[[Simulation],
     def changed(change: Callable[[Tensor], Tensor]) -> Callable[[Simulation], Observation]:
         return lambda batch: with_flux(batch.observation, batch.noiseless, change(batch.noiseless))
 
+    def stepped(batch: Simulation) -> Observation:
+        flux, good = batch.noiseless, batch.observation.ivar > 0
+        return with_flux(batch.observation, flux, faults.stepped(flux, 0.2 * signs(len(flux)), good))
+
     def errors(factor: float) -> Callable[[Simulation], Observation]:
         return lambda batch: batch.observation._replace(ivar=batch.observation.ivar / factor**2)
 
@@ -94,7 +98,7 @@ def injected(grid_faults: Faults) -> dict[str, tuple[str, Callable[[Simulation],
         ),
         "errors 3 x too small": ("errors_too_small", errors(1 / 3)),
         "errors 3 x too large": ("errors_too_large", errors(3.0)),
-        "step of 20 %": ("flux_calibration", changed(lambda f: faults.stepped(f, 0.2 * signs(len(f))))),
+        "step of 20 %": ("flux_calibration", stepped),
         "tilt of 20 % end to end": ("flux_calibration", changed(lambda f: tilted(f, 0.2 * signs(len(f))))),
         "single star (held out)": ("not_a_galaxy", changed(lambda f: faults.stars(len(f)))),
         "quasar": ("not_a_galaxy", changed(lambda f: faults.quasars(len(f)))),

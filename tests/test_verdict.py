@@ -13,7 +13,7 @@ from sfhflow.verdict import CAUTIONS, FALSE_ALARMS, REASONS, Verdict, judge, sco
 from sfhflow.verdict.critic import Critic
 from sfhflow.verdict.faults import FAULTS, Faults, with_flux
 from sfhflow.verdict.limits import SNR_NODES, Limits, limit_at, limits_of
-from sfhflow.verdict.misfit import Residual, error_scale
+from sfhflow.verdict.misfit import Residual, noise_scale
 
 ORDINARY = NoiseModel(snr_range=(40.0, 80.0), full_probability=1.0, max_gaps=0)
 
@@ -79,7 +79,7 @@ def test_limits_are_linear_in_the_logarithm_of_the_signal_to_noise_ratio():
 
 def test_an_alarm_below_the_limit_of_a_refusal_is_a_caution():
     ones = [1.0] * len(SNR_NODES)
-    limits = Limits({"bad_fit": ones}, {"bad_fit": [2.0] * len(SNR_NODES)})
+    limits = Limits({"bad_fit": ones}, {"bad_fit": [2.0] * len(SNR_NODES)}, {"bad_fit": 3.0})
     raw = {"bad_fit": torch.tensor([0.9, 1.5, 3.0]), "uninformative": torch.zeros(3)}
     fine, caution, refused = judge(raw, torch.full((3,), 20.0), limits)
     assert fine.ok
@@ -132,11 +132,37 @@ def test_errors_too_small_raise_an_alarm_also_where_they_look_like_template_mism
 
 
 def test_the_scale_of_the_errors_survives_resampling_by_a_fraction_of_a_pixel():
-    white = torch.randn(200, 3001, generator=torch.Generator().manual_seed(1))
+    white = torch.randn(400, 3001, generator=torch.Generator().manual_seed(1))
     for fraction in (0.0, 0.25, 0.5):
         noise = (1 - fraction) * white[:, :-1] + fraction * white[:, 1:]
         ones = torch.ones_like(noise)
-        assert error_scale(Residual(ones, 2 * noise, ones, ones)).mean().item() == pytest.approx(4.0, rel=0.02)
+        for scale in noise_scale(Residual(ones, 2 * noise, ones, ones)):
+            assert scale.mean().item() == pytest.approx(4.0, rel=0.02)
+
+
+def test_mismatch_that_is_linear_between_nodes_hardly_counts_as_noise():
+    g = torch.Generator().manual_seed(1)
+    nodes = torch.randn(400, 1, 751, generator=g)
+    smooth = torch.nn.functional.interpolate(nodes, 3001, mode="linear", align_corners=True)[:, 0]
+    ones = torch.ones_like(smooth)
+    least, most = noise_scale(Residual(ones, smooth, ones, ones))
+    # autocovariances of a triangle's: 2/3 + 2 * 0.612 and 0.479 + 0.315
+    assert most.mean().item() == pytest.approx(1.89, rel=0.03)
+    assert least.mean().item() == pytest.approx(0.30, abs=0.05)
+
+
+def test_a_score_of_y_is_as_rare_as_the_fourth_power_of_one_over_y():
+    g = torch.Generator().manual_seed(0)
+    snr = torch.full((40_000,), 20.0)
+
+    def drawn():
+        # exceeded by x with probability x^-12, and by x with probability x^-3
+        u = torch.rand(2, 40_000, generator=g)
+        return {"bad_fit": u[0] ** (-1 / 12), "emission_lines": u[1] ** (-1 / 3)}, snr
+
+    limits = limits_of(drawn(), drawn(), drawn())
+    assert limits.steepness["bad_fit"] == pytest.approx(3.0, rel=0.05)
+    assert limits.steepness["emission_lines"] == pytest.approx(0.75, rel=0.05)
 
 
 def test_a_good_fit_of_impossible_stars_is_outside_the_training(model):
@@ -206,7 +232,7 @@ def test_a_critic_is_what_its_state_says(model):
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_a_score_that_is_not_a_finite_number_is_an_alarm(score):
-    limits = Limits({"bad_fit": [2.0] * 7}, {"bad_fit": [2.0] * 7})
+    limits = Limits({"bad_fit": [2.0] * 7}, {"bad_fit": [2.0] * 7}, {"bad_fit": 1.0})
     raw = {"bad_fit": torch.tensor([score]), "uninformative": torch.zeros(1)}
     assert judge(raw, torch.ones(1), limits)[0].reasons == ("bad_fit",)
 

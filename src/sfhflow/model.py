@@ -354,4 +354,4 @@ def _build(
 
 def _limits(stored: dict[str, Any]) -> Limits:
     """Limits of a card; older ones had none that are still of use."""
-    return Limits(**stored) if set(stored) == set(Limits._fields) else Limits({}, {})
+    return Limits(**stored) if set(stored) == set(Limits._fields) else Limits({}, {}, {})

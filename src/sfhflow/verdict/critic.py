@@ -55,7 +55,7 @@ class Critic(nn.Module):
 
 
 def train_critic(
-    clean: Tensor, faulty: Tensor, *, epochs: int = 10, batch_size: int = 512, seed: int = 0
+    clean: Tensor, faulty: Tensor, *, epochs: int = 15, batch_size: int = 512, seed: int = 0
 ) -> Critic:
     """Train a critic.
 

@@ -49,13 +49,17 @@ class Faults:
     generator: torch.Generator
     held_out_stars: bool = False
 
-    def draw(self, kind: str, flux: Tensor) -> Tensor:
-        """Faulty flux of a kind, a name of `FAULTS`, with a broad distribution of strengths."""
+    def draw(self, kind: str, flux: Tensor, good: Tensor | None = None) -> Tensor:
+        """Faulty flux of a kind, a name of `FAULTS`, with a broad distribution of strengths.
+
+        Steps are placed between the `good` pixels.
+        """
+        if kind == "flux_calibration":
+            return self.flux_calibration(flux, good)
         makers: dict[str, Callable[[Tensor], Tensor]] = {
             "wrong_redshift": self.wrong_redshift,
             "wrong_medium": self.wrong_medium,
             "non_stellar": self.non_stellar,
-            "flux_calibration": self.flux_calibration,
             "not_a_galaxy": self.not_a_galaxy,
             "strong_emission": self.strong_emission,
         }
@@ -86,16 +90,18 @@ class Faults:
         """Power law of slopes (N,) with shares (N,) of the light."""
         return (1 - share[:, None]) * flux + share[:, None] * self._power_law(slope)
 
-    def flux_calibration(self, flux: Tensor) -> Tensor:
+    def flux_calibration(self, flux: Tensor, good: Tensor | None = None) -> Tensor:
         """Step of 10 to 50 % either way, or every third time a warp of 20 to 60 % rms."""
         n = len(flux)
-        stepped = self.stepped(flux, self._signs(n) * 0.1 * 5.0 ** self._uniform(n))
+        stepped = self.stepped(flux, self._signs(n) * 0.1 * 5.0 ** self._uniform(n), good)
         warp = calibration_error(0.2 * 3.0 ** self._uniform(n), legendre(4, flux.shape[-1]), self.generator)
         return torch.where(self._uniform(n)[:, None] < 1 / 3, _unit_mean(flux * warp), stepped)
 
-    def stepped(self, flux: Tensor, size: Tensor) -> Tensor:
-        """Factor 1 + size (N,) redward of a random place in the middle 80 %."""
-        edge = (0.1 + 0.8 * self._uniform(len(flux))[:, None]) * flux.shape[-1]
+    def stepped(self, flux: Tensor, size: Tensor, good: Tensor | None = None) -> Tensor:
+        """Factor 1 + size (N,) redward of a random place in the middle 80 % of the `good` pixels, or of all."""
+        seen = torch.ones_like(flux) if good is None else good.float()
+        share = seen.cumsum(-1) / seen.sum(-1, keepdim=True).clamp_min(1)
+        edge = (share < 0.1 + 0.8 * self._uniform(len(flux))[:, None]).sum(-1, keepdim=True)
         return _unit_mean(torch.where(torch.arange(flux.shape[-1]) < edge, flux, flux * (1 + size[:, None])))
 
     def not_a_galaxy(self, flux: Tensor) -> Tensor:

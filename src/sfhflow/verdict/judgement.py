@@ -24,7 +24,7 @@ from sfhflow.verdict.emission import emission_lines
 from sfhflow.verdict.faults import FAULTS
 from sfhflow.verdict.limits import Limits, limit_at
 from sfhflow.verdict.measured import uninformative
-from sfhflow.verdict.misfit import bad_fit, bad_window, error_scale, misfit, outside_training, residual_of
+from sfhflow.verdict.misfit import bad_fit, bad_window, misfit, noise_scale, outside_training, residual_of
 from sfhflow.verdict.reasons import Verdict, verdict_of
 
 __all__ = ["judge", "score_names", "scores", "signal_to_noise"]
@@ -56,14 +56,14 @@ def scores(
     """
     projection = encoder.project(observation) if projection is None else projection
     fit = residual_of(encoder, observation, projection)
-    noise = error_scale(fit)
+    least, most = noise_scale(fit)
     raw = {
         "bad_fit": bad_fit(fit),
         "bad_window": bad_window(fit),
         "outside_training": outside_training(projection),
         "emission_lines": emission_lines(fit, grid),
-        "errors_too_small": noise,
-        "errors_too_large": 1 / noise,
+        "errors_too_small": least,
+        "errors_too_large": 1 / most,
         "misfit": misfit(projection),
         "uninformative": uninformative(projection),
         "high_redshift": 1 / observation.age_of_universe,
@@ -76,8 +76,11 @@ def scores(
 
 def judge(raw: Mapping[str, Tensor], snr: Tensor, limits: Limits) -> list[Verdict]:
     """Compare the scores of spectra of signal-to-noise ratios (N,) with the limits."""
-    relative = {name: raw[name] / limit_at(limits.refusal[name], snr) for name in limits.refusal if name in raw}
-    alarms = [raw[name] / limit_at(limits.alarm[name], snr) for name in relative]
+    relative, alarms = {}, []
+    for name in (name for name in limits.refusal if name in raw):
+        power = limits.steepness[name]
+        relative[name] = (raw[name] / limit_at(limits.refusal[name], snr)) ** power
+        alarms.append((raw[name] / limit_at(limits.alarm[name], snr)) ** power)
     relative.pop("misfit", None)
     if alarms:
         relative["template_mismatch"] = torch.stack(alarms).amax(0)

@@ -14,10 +14,15 @@ of its own only above the limit of a refusal,
 
 with the shape of simulations whose mismatch is up to twice that: between the limits, template mismatch may be
 all that is wrong.  Where noise dominates, the two are equal.
+
+Scores of different kinds are made comparable by powers: :math:`(x / R)^{g_j}` with a :math:`g_j` such that
+ordinary simulations exceed a score of *y* about :math:`y^{-4}` times as often as a score of one, in so far as
+their 90 % quantile tells.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -37,16 +42,23 @@ Curves = Mapping[str, Sequence[float]]
 
 
 class Limits(NamedTuple):
-    """Limits above which there is an alarm, and above which it is a refusal for the reason of that name."""
+    """Limits above which there is an alarm, and above which it is a refusal for the reason of that name.
+
+    A score is the raw one, divided by a limit, to the power of its steepness.
+    """
 
     alarm: Curves
     refusal: Curves
+    steepness: Mapping[str, float]
 
 
 Scored = tuple[Mapping[str, Tensor], Tensor]
 """Scores of N simulations by name, each of shape (N,), and their signal-to-noise ratios (N,)."""
 
 _SHAPE_LEVEL = 0.99
+# share of ordinary simulations whose scores fix the steepness
+_ORDINARY = 0.1
+_STEEPEST = 8.0
 _MIN_IN_BIN = 100
 _BISECTIONS = 40
 
@@ -64,17 +76,23 @@ def limits_of(doubled: Scored, mismatched: Scored, clean: Scored) -> Limits:
     """Limits from simulations with twice the mismatch, with mismatch at the upper end, and ordinary ones."""
     shapes = {name: _shape(values, mismatched[1]) for name, values in mismatched[0].items()}
     wider = {name: _shape(values, doubled[1]) for name, values in doubled[0].items()}
-    factors = _factors(torch.stack([clean[0][name] / limit_at(shapes[name], clean[1]) for name in shapes]))
+    relative = torch.stack([clean[0][name] / limit_at(shapes[name], clean[1]) for name in shapes])
+    share, factors = _factors(relative)
+    ordinary = torch.quantile(relative.double(), 1 - _ORDINARY, dim=-1).tolist()
+    steepness = {
+        name: min(_STEEPEST, math.log(_ORDINARY / share) / max(4 * math.log(factor / value), 1e-3))
+        for name, factor, value in zip(shapes, factors, ordinary, strict=True)
+    }
     alarm = {name: [f * v for v in shapes[name]] for name, f in zip(shapes, factors, strict=True)}
     refusal = {
         name: [max(limit, f * v) for limit, v in zip(alarm[name], wider[name], strict=True)]
         for name, f in zip(shapes, factors, strict=True)
     }
-    return Limits(alarm, refusal)
+    return Limits(alarm, refusal, steepness)
 
 
-def _factors(relative: Tensor) -> list[float]:
-    """Levels that equal shares of the relative scores (J, N) exceed, so that `FALSE_ALARMS` exceed any."""
+def _factors(relative: Tensor) -> tuple[float, list[float]]:
+    """Share of each of the relative scores (J, N) above its level if `FALSE_ALARMS` exceed any; and the levels."""
     ordered = relative.sort(-1).values
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
@@ -82,7 +100,8 @@ def _factors(relative: Tensor) -> list[float]:
         factor = ordered[:, round((1 - share) * (ordered.shape[1] - 1))]
         alarms = (relative > factor[:, None]).any(0).double().mean().item()
         low, high = (low, share) if alarms > FALSE_ALARMS else (share, high)
-    return ordered[:, round((1 - low) * (ordered.shape[1] - 1))].tolist()
+    levels = ordered[:, round((1 - low) * (ordered.shape[1] - 1))].tolist()
+    return max(low, 1 / ordered.shape[1]), levels
 
 
 def _shape(values: Tensor, snr: Tensor) -> list[float]:

@@ -6,8 +6,8 @@ Of the principal components' coefficients, with errors *s* in units of the prior
 
 (the effective number of parameters; e.g. MacKay 1992, Neural Computation 4, 415).  It depends on errors and
 coverage alone, so a bad pixel cannot feign information.  Below `LEAST_MEASURED` the posterior of simulated
-galaxies is, averaged over t10 ... t90 and [M/H], at least two thirds as wide as the prior: a gain of less than
-log2(3/2) bits, as `python -m benchmarks.verdict` prints.
+galaxies is, averaged over t10 ... t90 and [M/H], at least about two thirds as wide as the prior: a gain of less
+than 0.6 bit, as `python -m benchmarks.verdict` prints.
 """
 
 from __future__ import annotations

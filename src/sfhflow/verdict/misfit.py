@@ -15,7 +15,7 @@ from torch import Tensor
 from sfhflow.observation import Observation
 from sfhflow.projection import Projection, Projector, typical_flux
 
-__all__ = ["Residual", "bad_fit", "bad_window", "error_scale", "misfit", "outside_training", "residual_of"]
+__all__ = ["Residual", "bad_fit", "bad_window", "misfit", "noise_scale", "outside_training", "residual_of"]
 
 TOLERANCE = 0.03
 WINDOW_PIXELS = 100
@@ -47,10 +47,11 @@ class Residual(NamedTuple):
 def residual_of(encoder: Projector, observation: Observation, projection: Projection) -> Residual:
     """Residuals of a projection."""
     good = observation.ivar > 0
-    scale = typical_flux(observation.flux, observation.ivar)[:, None]
+    flux = torch.where(good, observation.flux, 0.0)
+    scale = typical_flux(flux, observation.ivar)[:, None]
     model = torch.addmm(encoder.mean, projection.coefficients, encoder.components)
     model = model * projection.amplitude[:, None]
-    residual = torch.where(good, observation.flux / scale - model, 0.0)
+    residual = torch.where(good, flux / scale - model, 0.0)
     ivar = observation.ivar * scale**2
     return Residual(model, residual, ivar, ivar / (1 + ivar * (TOLERANCE * model) ** 2))
 
@@ -74,17 +75,20 @@ def bad_window(fit: Residual) -> Tensor:
     return chi2.amax(-1) / bad_fit(fit).clamp_min(0.2)
 
 
-def error_scale(fit: Residual) -> Tensor:
-    r"""Variance of the noise over that stated: :math:`C_0 + 2 C_1` of :math:`u = r / \sigma`.
+def noise_scale(fit: Residual) -> tuple[Tensor, Tensor]:
+    r"""Variance of the noise over that stated, at least and at most, each (N,).
 
-    *C* are the autocovariances at lags of 0 and 1 pixels.  A resampling by a fraction of a pixel moves variance
-    from the first to the second and leaves this sum, which is the variance of averages over many pixels.
+    With the autocovariances *C* of :math:`u = r / \sigma` at lags of so many pixels, it is :math:`C_0 + 2 C_1`: a
+    resampling by a fraction of a pixel moves variance from the first to the second and leaves this sum, which is
+    the variance of averages over many pixels.  Template mismatch adds to it, but unlike noise it is correlated at
+    longer lags, so :math:`C_0 + 2 C_1 - 2 (C_2 + C_3)` is about free of it (mismatch that is linear between nodes
+    of 4 pixels has a ratio of 2.4 of the two parts).
     """
     u = fit.residual * fit.ivar.sqrt()
     good = (fit.ivar > 0).float()
-    pairs = (good[:, 1:] * good[:, :-1]).sum(-1).clamp_min(1)
-    variance = u.square().sum(-1) / good.sum(-1).clamp_min(1)
-    return (variance + 2 * (u[:, 1:] * u[:, :-1]).sum(-1) / pairs).clamp_min(1e-4)
+    c = [_product(u, lag) / _product(good, lag).clamp_min(1) for lag in range(4)]
+    most = c[0] + 2 * c[1]
+    return (most - 2 * (c[2] + c[3])).clamp_min(1e-3), most.clamp_min(1e-3)
 
 
 def outside_training(projection: Projection) -> Tensor:
@@ -94,6 +98,11 @@ def outside_training(projection: Projection) -> Tensor:
     """
     informed = 1 - projection.sigma**2
     return (informed * projection.coefficients**2).sum(-1) / informed.sum(-1).clamp_min(1e-3)
+
+
+def _product(x: Tensor, lag: int) -> Tensor:
+    """Sum (N,) over pixels of x with itself `lag` pixels on."""
+    return (x[:, lag:] * x[:, : x.shape[-1] - lag]).sum(-1)
 
 
 def _windows(x: Tensor) -> Tensor:

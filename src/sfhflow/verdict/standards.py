@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from sfhflow.encoder import Encoder
 from sfhflow.information import prior_quantiles
-from sfhflow.observation import Observation
-from sfhflow.parameters import FRACTIONS
+from sfhflow.parameters import FRACTIONS, GalaxyParameters
 from sfhflow.simulator import Simulation, Simulator
 from sfhflow.verdict.critic import Critic, train_critic
 from sfhflow.verdict.faults import FAULTS, Faults, with_flux
@@ -68,9 +68,9 @@ def set_standards(encoder: Encoder, simulator: Simulator, *, n: int, seed: int) 
     shape = _scores(encoder, critic, mismatched, n, seed + _SETS["mismatched"])
     doubled = _with_mismatch(simulator, high, 2 * high, library=2.0)
     wider = _scores(encoder, critic, doubled, n, seed + _SETS["doubled"])
-    batches = list(_batches(simulator, n, seed + _SETS["clean"]))
-    level = _scores_of(encoder, critic, simulator, [batch.observation for batch in batches])
-    return Standards(limits_of(wider, shape, level), critic, _prior(batches))
+    galaxies: list[tuple[GalaxyParameters, Tensor]] = []
+    level = _scores(encoder, critic, simulator, n, seed + _SETS["clean"], galaxies)
+    return Standards(limits_of(wider, shape, level), critic, _prior(galaxies))
 
 
 def _with_mismatch(simulator: Simulator, low: float, high: float, *, library: float = 1.0) -> Simulator:
@@ -93,42 +93,37 @@ def _critic(encoder: Encoder, simulators: list[Simulator], n: int, seed: int) ->
         faults = Faults(simulator.grid, torch.Generator().manual_seed(first))
         for batch in _batches(simulator, n // len(simulators), first):
             clean.append(encoder.scaled(encoder.features(batch.observation)))
-            broken = [
-                with_flux(batch.observation, batch.noiseless, faults.draw(kind, batch.noiseless))
-                for kind in FAULTS
-            ]
+            flux, good = batch.noiseless, batch.observation.ivar > 0
+            broken = [with_flux(batch.observation, flux, faults.draw(kind, flux, good)) for kind in FAULTS]
             faulty.append(torch.stack([encoder.scaled(encoder.features(data)) for data in broken]))
     with torch.enable_grad():
         return train_critic(torch.cat(clean), torch.cat(faulty, dim=1))
 
 
-def _scores(encoder: Encoder, critic: Critic, simulator: Simulator, n: int, seed: int) -> Scored:
-    batches = (batch.observation for batch in _batches(simulator, n, seed))
-    return _scores_of(encoder, critic, simulator, batches)
-
-
-def _scores_of(
+def _scores(
     encoder: Encoder,
     critic: Critic,
     simulator: Simulator,
-    batches: Iterator[Observation] | list[Observation],
+    n: int,
+    seed: int,
+    galaxies: list[tuple[GalaxyParameters, Tensor]] | None = None,
 ) -> Scored:
-    """Scores and signal-to-noise ratios of simulations."""
+    """Scores and signal-to-noise ratios of simulations, whose galaxies and ages are added to `galaxies`."""
     raw, snr = [], []
-    for data in batches:
+    for batch in _batches(simulator, n, seed):
+        data = batch.observation
         raw.append(scores(encoder, data, grid=simulator.grid, critic=critic))
         snr.append(signal_to_noise(data))
+        if galaxies is not None:
+            galaxies.append((batch.galaxy, data.age_of_universe))
     # what is uninformative is so by definition, not by comparison
     return {name: torch.cat([r[name] for r in raw]) for name in raw[0] if name != "uninformative"}, torch.cat(snr)
 
 
-def _prior(batches: list[Simulation]) -> dict[str, list[float]]:
-    """Quantiles of what was simulated, times as fractions of the age of the Universe."""
-    galaxies = [batch.galaxy for batch in batches]
-    times = torch.cat(
-        [g.times / b.observation.age_of_universe.double()[:, None] for g, b in zip(galaxies, batches, strict=True)]
-    )
-    columns = {f"t{round(100 * f)}": times[:, i] for i, f in enumerate(FRACTIONS)}
-    columns |= {"mh": torch.cat([g.metallicity for g in galaxies])}
-    columns |= {"a_v": torch.cat([g.a_v for g in galaxies]), "sigma": torch.cat([g.sigma_kms for g in galaxies])}
+def _prior(galaxies: list[tuple[GalaxyParameters, Tensor]]) -> dict[str, list[float]]:
+    """Quantiles of galaxies simulated at ages of the Universe; times are fractions of those."""
+    times = torch.cat([galaxy.times / age.double()[:, None] for galaxy, age in galaxies])
+    columns = {f"t{round(100 * f)}": times[:, i] for i, f in enumerate(FRACTIONS) if 0.0 < f <= 0.9}
+    for name, field in (("mh", "metallicity"), ("a_v", "a_v"), ("sigma", "sigma_kms")):
+        columns[name] = torch.cat([getattr(galaxy, field) for galaxy, _ in galaxies])
     return {name: prior_quantiles(values.numpy()) for name, values in columns.items()}
