@@ -115,10 +115,15 @@ def test_downloads_agree_with_each_other(client, key):
     assert answers["html"].data.startswith(b"<!DOCTYPE html>")
 
 
+def requested(notes):
+    """Notes on what was asked for, not on what the spectrum says little about."""
+    return [note for note in notes if not note.startswith("prior-dominated")]
+
+
 def test_masks_and_lines_change_what_is_fitted_and_are_recorded(client, service, key):
     fitted(client, key)
     plain, notes = service.store.fitted(key).posterior, summary(client, key)["notes"]
-    assert notes == []
+    assert requested(notes) == []
     fitted(client, key, masked="5000-5100; 5400 – 5450", mask_lines=False)
     changed = service.store.fitted(key).posterior
     rest = rest_frame_air(plain.spectrum)
@@ -130,7 +135,7 @@ def test_masks_and_lines_change_what_is_fitted_and_are_recorded(client, service,
     assert "emission lines were kept" in notes
     # and back again
     fitted(client, key)
-    assert summary(client, key)["notes"] == []
+    assert requested(summary(client, key)["notes"]) == []
 
 
 def test_another_prior_changes_the_answer_and_is_recorded(client, service, key):
@@ -144,7 +149,7 @@ def test_another_prior_changes_the_answer_and_is_recorded(client, service, key):
     assert "samples effective" in webtoy.Page(part["html"]).words
     assert "prior: mh Gaussian, -1 ± 0.2, by re-weighting" in " ".join(summary(client, key)["notes"])
     fitted(client, key)
-    assert summary(client, key)["notes"] == []
+    assert requested(summary(client, key)["notes"]) == []
     wrong = {"mh 90 ± 0.1": "effective samples", "gibberish": "such as mh", "age 1 to 2": "unknown"}
     for text, cure in wrong.items():
         answer = client.post(f"/api/spectra/{key}/fit", json={"n_samples": 200, "prior": text})

@@ -143,7 +143,7 @@ def test_every_note_of_the_summary_is_in_the_report(posterior):
     data = replace(posterior.spectrum, resolution=None, meta={"masked": "5000-5100 Angstrom"})
     noted = replace(posterior, spectrum=data, lines_masked=False)
     notes = summary_dict(noted, version="1")["notes"]
-    assert len(notes) == 3
+    assert len([note for note in notes if not note.startswith("prior-dominated")]) == 3
     words = webtoy.Page(html.report_page(noted)).words
     for note in notes:
         assert note[1:] in words

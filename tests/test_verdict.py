@@ -119,7 +119,7 @@ def test_a_spectrum_that_is_no_galaxy_raises_an_alarm(model, harm):
 
 
 @pytest.mark.parametrize(
-    ("snr", "factor", "name"), [(5.0, 1 / 3, "errors_too_small"), (20.0, 3.0, "errors_too_large")]
+    ("snr", "factor", "name"), [(20.0, 1 / 3, "errors_too_small"), (20.0, 3.0, "errors_too_large")]
 )
 def test_wrong_errors_are_named(model, snr, factor, name):
     data = ordinary(snr_range=(snr, 1.05 * snr)).observation
@@ -146,9 +146,9 @@ def test_mismatch_that_is_linear_between_nodes_hardly_counts_as_noise():
     smooth = torch.nn.functional.interpolate(nodes, 3001, mode="linear", align_corners=True)[:, 0]
     ones = torch.ones_like(smooth)
     least, most = noise_scale(Residual(ones, smooth, ones, ones))
-    # autocovariances of a triangle's: 2/3 + 2 * 0.612 and 0.479 + 0.315
-    assert most.mean().item() == pytest.approx(1.89, rel=0.03)
-    assert least.mean().item() == pytest.approx(0.30, abs=0.05)
+    # autocovariances of straight lines between nodes 4 pixels apart, by hand: 11/16, 5/8, 31/64, 5/16
+    assert most.mean().item() == pytest.approx(11 / 16 + 2 * 5 / 8, rel=0.02)
+    assert least.mean().item() == pytest.approx(11 / 16 + 2 * (5 / 8 - 31 / 64 - 5 / 16), abs=0.05)
 
 
 def test_a_score_of_y_is_as_rare_as_the_fourth_power_of_one_over_y():

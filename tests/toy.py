@@ -73,7 +73,7 @@ def simulator(**changes) -> Simulator:
         "prior": Prior(QuantileSFH(), max_redshift=0.1),
         "noise": NoiseModel(snr_range=(20.0, 200.0), max_gap_pixels=20, min_window=0.5, sparse_probability=0.0),
         "instrument": InstrumentModel(sigma_range_kms=(150.0, 300.0), calibration_range=(0.002, 0.01)),
-        "mismatch": TemplateMismatch(amplitude_range=(0.001, 0.003)),
+        "mismatch": TemplateMismatch(amplitude_range=(0.001, 0.003), library_amplitude=0.0),
         "emission": EmissionModel(),
         "grid": GRID,
     }
@@ -163,6 +163,7 @@ calibration_range = [0.002, 0.01]
 
 [mismatch]
 amplitude_range = [0.001, 0.003]
+library_amplitude = 0.0
 
 [grid]
 low = 3900.0

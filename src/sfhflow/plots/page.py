@@ -19,6 +19,7 @@ _QUANTITIES = ("t50", "t90", "mh", "a_v", "sigma")
 _WIDTH, _HEIGHT = 2 * COLUMN_INCHES, 6.6
 _LEFT, _RIGHT = 0.075, 0.985
 _LINE_CHARACTERS = 110
+_MOST_LINES = 4
 
 
 def summary_figure(posterior: Posterior, predictive: Predictive | None = None) -> Figure:
@@ -60,7 +61,11 @@ def _write_heading(figure: Figure, posterior: Posterior) -> float:
     data = posterior.spectrum
     title = f"{data.name}    z = {data.redshift:.4f}    S/N = {data.snr:.0f} per pixel"
     figure.text(_LEFT, 0.985, title, va="top", fontsize=LABEL_POINTS + 1, weight="bold", parse_math=False)
-    lines = textwrap.wrap(posterior.verdict.text, _LINE_CHARACTERS)
+    size, lines = LABEL_POINTS, textwrap.wrap(posterior.verdict.text, _LINE_CHARACTERS)
+    if len(lines) > _MOST_LINES:
+        # many reasons: smaller, so that they leave room for the data
+        size = 0.6 * LABEL_POINTS
+        lines = textwrap.wrap(posterior.verdict.text, int(_LINE_CHARACTERS / 0.6))
     color = GREEN if posterior.verdict.ok else RED
-    figure.text(_LEFT, 0.96, "\n".join(lines), va="top", fontsize=LABEL_POINTS, color=color, parse_math=False)
-    return 0.955 - 1.3 * LABEL_POINTS / 72 / _HEIGHT * len(lines)
+    figure.text(_LEFT, 0.96, "\n".join(lines), va="top", fontsize=size, color=color, parse_math=False)
+    return 0.955 - 1.3 * size / 72 / _HEIGHT * len(lines)
