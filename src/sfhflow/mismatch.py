@@ -78,6 +78,22 @@ class TemplateMismatch:
         between = torch.randn(n, len(library), generator=generator) @ library
         return (amplitude * (structured * _STRUCTURED_SHARE**0.5 + noise) + between).exp()
 
+    def loadings(self, grid: LogGrid) -> tuple[Tensor, Tensor]:
+        """What `sample` multiplies by standard-normal numbers and the amplitude, for an exact covariance.
+
+        Returns
+        -------
+        structured : Tensor of shape (K, P)
+        noise : Tensor of shape (M, P)
+            One row for each node of the correlated noise; it differs from zero near its node only.
+        """
+        n_nodes = grid.n_pixels // self.node_pixels + 1
+        hats = torch.nn.functional.interpolate(
+            torch.eye(n_nodes)[None], grid.n_pixels, mode="linear", align_corners=True
+        )[0]
+        scale = (1.5 * (1 - _STRUCTURED_SHARE)) ** 0.5
+        return _STRUCTURED_SHARE**0.5 * self.on_grid(grid), scale * hats * self.profile_on_grid(grid)
+
     def profile_on_grid(self, grid: LogGrid) -> Tensor:
         """Amplitude of the correlated noise with wavelength, shape (P,), of unit mean square."""
         nodes = torch.tensor(_PROFILE_WAVELENGTH), torch.tensor(_PROFILE)[None]

@@ -1,0 +1,101 @@
+r"""The noiseless spectrum of given parameters, at the resolution and velocity of one galaxy.
+
+.. math:: m(u) = S_v * [\,\text{stars}(u)\; 10^{-0.4 A_V k(\lambda)}\,]
+
+with the kernel :math:`S_v` of the velocity dispersion and of the resolution that the observer states.  This is
+the forward model of `sfhflow.simulator` with everything random set to its centre.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sfhflow.instrument import broaden, kernel_variance
+from sfhflow.observation import LSF_PIVOTS
+from sfhflow.parameters import FRACTIONS
+from sfhflow.sfh.quantile import history_from_times
+from sfhflow.simulator import Simulator
+
+__all__ = ["Templates"]
+
+_AT_ONCE = 512
+
+
+class Templates:
+    """Noiseless spectra of one galaxy.
+
+    Parameters
+    ----------
+    simulator : Simulator
+        Library, parameters and grid.
+    age_of_universe : float
+        Gyr.
+    lsf_kms : Tensor of shape (3,)
+        Instrumental sigma in km/s at `LSF_PIVOTS`; where not a number, the centre of the simulated range.
+    shift_kms : float
+        Velocity of the galaxy relative to its stated redshift.
+    """
+
+    def __init__(
+        self, simulator: Simulator, age_of_universe: float, lsf_kms: Tensor, *, shift_kms: float = 0.0
+    ) -> None:
+        self.simulator = simulator
+        self.age_of_universe = age_of_universe
+        self.lsf_kms = lsf_kms
+        self.shift_kms = shift_kms
+        populations, grid, dust = simulator.populations, simulator.grid, simulator.dust
+        self._wavelength = torch.as_tensor(populations.grid.wavelength, dtype=populations.dtype)
+        first = round(math.log(grid.low / populations.grid.low) / grid.step)
+        self._crop = slice(first, first + grid.n_pixels)
+        middle = sum(dust.slope_range) / 2
+        self._dust = replace(dust, slope_range=(middle, middle))
+        self._instrument = _between_pivots(self._wavelength, self._known(lsf_kms)).maximum(populations.library_kms)
+
+    def moved(self, shift_kms: float) -> Templates:
+        """The same galaxy at another velocity."""
+        return Templates(self.simulator, self.age_of_universe, self.lsf_kms, shift_kms=shift_kms)
+
+    def blurred(self, factor: float) -> Templates:
+        """The same galaxy seen with another instrumental sigma."""
+        lsf = factor * self._known(self.lsf_kms)
+        return Templates(self.simulator, self.age_of_universe, lsf, shift_kms=self.shift_kms)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Spectra (N, P), float64 and of unit mean, for unbounded coordinates (N, D)."""
+        return torch.cat([self._spectra(part) for part in u.double().split(_AT_ONCE)])
+
+    def attenuation(self, u: Tensor) -> Tensor:
+        """A_V in mag, shape (N,), of unbounded coordinates (N, D)."""
+        return self._physical(u).a_v
+
+    def _physical(self, u: Tensor):  # noqa: ANN202 - GalaxyParameters
+        age = torch.full((len(u),), self.age_of_universe, dtype=torch.float64)
+        return self.simulator.prior.parameters.to_physical(u.double(), age)
+
+    def _spectra(self, u: Tensor) -> Tensor:
+        galaxy, populations = self._physical(u), self.simulator.populations
+        age = torch.full((len(u),), self.age_of_universe, dtype=torch.float64)
+        history = history_from_times(galaxy.times, torch.tensor(FRACTIONS, dtype=torch.float64))
+        # the range of slopes has no width, so this draws nothing
+        dust = self._dust.sample(self._wavelength, galaxy.a_v.to(populations.dtype), torch.Generator())
+        rest = populations.dusty_spectra(history, galaxy.metallicity, age, dust)
+        variance = kernel_variance(galaxy.sigma_kms.to(rest.dtype), self._instrument, populations.library_kms)
+        shift = torch.full((len(u),), self.shift_kms, dtype=rest.dtype)
+        flux = broaden(rest, variance, self.simulator.grid.velocity_step_kms, shift_kms=shift)[:, self._crop]
+        return (flux / flux.mean(-1, keepdim=True)).double()
+
+    def _known(self, lsf_kms: Tensor) -> Tensor:
+        low, high = self.simulator.instrument.sigma_range_kms
+        return torch.where(lsf_kms.isnan(), math.sqrt(low * high), lsf_kms)
+
+
+def _between_pivots(wavelength: Tensor, lsf_kms: Tensor) -> Tensor:
+    """Power laws in wavelength through the sigmas at the pivots, continued beyond them."""
+    x, pivots, y = wavelength.log(), torch.tensor(LSF_PIVOTS).log(), lsf_kms.log()
+    cell = (torch.searchsorted(pivots, x) - 1).clamp(0, len(pivots) - 2)
+    slope = y.diff() / pivots.diff()
+    return (y[cell] + slope[cell] * (x - pivots[cell])).exp().to(wavelength.dtype)
