@@ -35,7 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[arviz,dask,demo,hdf5,web]" furo hypothesis mypy myst-nb pre-commit pytest ruff selenium sphinx
+		--editable ".[arviz,dask,demo,exact,hdf5,web]" furo hypothesis mypy myst-nb pre-commit pytest ruff selenium sphinx
 	touch $@
 
 clean:

@@ -18,6 +18,8 @@ MODULES = {
 # one home for each third-party library
 HOMES = {
     "arviz": "sfhflow.interop",
+    "nautilus": "sfhflow.exact",
+    "scipy": "sfhflow.exact",
     "zuko": "sfhflow.flow",
     "matplotlib": "sfhflow.plots",
     "pydantic": "sfhflow.config",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sfhflow.model import Model, load_model
     from sfhflow.posterior import Posterior
     from sfhflow.readers import deredden, from_arrays, from_specutils, read_spectra, read_spectrum
+    from sfhflow.refine import refiner
     from sfhflow.spectrum import Spectrum
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "prospector_continuity",
     "read_spectra",
     "read_spectrum",
+    "refiner",
     "sfh_table",
     "sfh_tuples",
     "ssp_weights",
@@ -62,6 +64,7 @@ _HOME = {
     "prospector_continuity": "interop",
     "read_spectra": "readers",
     "read_spectrum": "readers",
+    "refiner": "refine",
     "sfh_table": "interop",
     "sfh_tuples": "interop",
     "ssp_weights": "interop",

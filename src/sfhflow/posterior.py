@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from sfhflow.verdict import Verdict
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["HEADLINE", "QUANTILES", "Posterior", "inferred_columns"]
+__all__ = ["HEADLINE", "QUANTILES", "Posterior", "Refinement", "Refines", "inferred_columns"]
 
 # times that no spectrum says much about, left out of short tables
 _ENDS = ("t0", "t95", "t99", "t100")
@@ -43,6 +43,42 @@ def inferred_columns(
     named["a_v"] = (a_v, "mag")
     named["sigma"] = (sigma_kms, "km/s")
     return named
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How samples were corrected with the true likelihood.
+
+    Attributes
+    ----------
+    method : str
+        "importance sampling" or "nested sampling".
+    effective : float
+        Effective sample size.
+    efficiency : float
+        Effective sample size over evaluations of the likelihood.
+    amortized_efficiency : float
+        The same for the model's own samples: near one where it was right already.
+    log_evidence, log_evidence_error : float
+        Natural logarithm of the probability density of the spectrum, and its standard error.
+    n_evaluations : int
+        Evaluations of the likelihood.
+    """
+
+    method: str
+    effective: float
+    efficiency: float
+    amortized_efficiency: float
+    log_evidence: float
+    log_evidence_error: float
+    n_evaluations: int
+
+
+class Refines(Protocol):
+    """What corrects a posterior with the true likelihood: see `sfhflow.refiner`."""
+
+    def refine(self, posterior: Posterior, *, n_samples: int | None = None) -> Posterior:
+        """Corrected posterior."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +111,8 @@ class Posterior:
         Light of the stellar populations of the model, from which `sfhflow.derived` has mass-to-light ratios.
     prior_quantiles : PriorQuantiles
         What was believed before, for `information`; empty if that is not known.
+    refinement : Refinement, optional
+        How the samples were corrected with the true likelihood, if they were.
     """
 
     times: NDArray[np.float64]
@@ -89,6 +127,7 @@ class Posterior:
     lines_masked: bool = True
     light: Light | None = None
     prior_quantiles: PriorQuantiles = field(default_factory=dict)
+    refinement: Refinement | None = None
 
     def __len__(self) -> int:
         return len(self.metallicity)
@@ -124,6 +163,24 @@ class Posterior:
         verdict = self.verdict.with_score("sigma_conflict", 0.01 * len(weight) / effective)
         arrays = {name: getattr(self, name)[keep] for name in ("times", "metallicity", "a_v", "sigma_kms")}
         return replace(self, **arrays, verdict=verdict)
+
+    def refine(self, refiner: Refines, *, n_samples: int | None = None) -> Posterior:
+        """Correct the samples with the true likelihood.
+
+        Parameters
+        ----------
+        refiner : Refines
+            Prior and likelihood: ``sfhflow.refiner(model)``.  It is given, since inference needs neither the
+            SSP library nor the simulator that it is made of.
+        n_samples : int, optional
+            Samples of the result; by default as many as there are.
+
+        Returns
+        -------
+        Posterior
+            With `refinement`: effective sample size, efficiency and evidence.
+        """
+        return refiner.refine(self, n_samples=n_samples)
 
     def columns(self) -> dict[str, tuple[NDArray[np.float64], str]]:
         """Samples (n,) and unit of every inferred quantity, by name."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def summary_dict(posterior: Posterior, *, version: str) -> dict[str, Any]:
         ``distance_mpc`` (luminosity distance, None if unknown), ``snr`` (median per pixel), ``resolution``
         (median lambda / FWHM, or "unknown"), ``information`` (by name of an inferred quantity, ``bits`` that the
         spectrum added to the prior and whether it is ``prior_dominated``; empty if the prior is not known) and
-        ``notes``.
+        ``notes``; for refined posteriors also ``refinement`` (the fields of `sfhflow.posterior.Refinement`).
     """
     summary = summarise(posterior)
     provenance = _provenance(posterior, version)
@@ -138,9 +139,20 @@ def text_table(posterior: Posterior) -> str:
         *(_aligned(row, widths) for row in rows),
         "",
         *(f"Note: {note}." for note in _notes(posterior)),
+        *_refined(posterior),
         posterior.verdict.text,
     ]
     return "\n".join(lines)
+
+
+def _refined(posterior: Posterior) -> list[str]:
+    r = posterior.refinement
+    if r is None:
+        return []
+    return [
+        f"Refined with the true likelihood: {r.effective:.0f} effective of {r.n_evaluations} samples "
+        f"by {r.method}, ln evidence {r.log_evidence:.2f} +- {r.log_evidence_error:.2f}."
+    ]
 
 
 def table_rows(posterior: Posterior) -> list[Row]:
@@ -231,7 +243,15 @@ def _provenance(posterior: Posterior, version: str) -> dict[str, Any]:
             for name, bits in posterior.information().items()
         },
         "notes": _notes(posterior),
+        **_refinement(posterior),
     }
+
+
+def _refinement(posterior: Posterior) -> dict[str, Any]:
+    if posterior.refinement is None:
+        return {}
+    fields = asdict(posterior.refinement)
+    return {"refinement": {key: _number(v) if isinstance(v, float) else v for key, v in fields.items()}}
 
 
 def _resolution(posterior: Posterior) -> float | str:

@@ -16,9 +16,10 @@ from sfhflow.cli.options import ModelOption, SamplesOption, SeedOption
 from sfhflow.cli.terminal import complain, judged
 from sfhflow.errors import InputError, SpectrumError
 from sfhflow.model import Model, load_model
-from sfhflow.posterior import Posterior
+from sfhflow.posterior import Posterior, Refines
 from sfhflow.predict import predictor
 from sfhflow.readers import iter_spectra, stem
+from sfhflow.refine import refiner
 from sfhflow.report import json_line, text_table, write_outputs
 from sfhflow.spectrum import Spectrum
 
@@ -40,6 +41,7 @@ EXAMPLES = (
     "sfhflow fit spec-0266-51602-0001.fits --out results",
     "sfhflow fit mygalaxy.txt --redshift 0.021 --medium vacuum --resolution 1900",
     "sfhflow fit spectra/*.fits --out results --report",
+    "sfhflow fit spec-0266-51602-0001.fits --refine",
     "sfhflow fit coadd-main-dark-27258.fits --json > answers.jsonl",
 )
 
@@ -70,6 +72,9 @@ def fit(
         ),
     ] = None,
     report: Annotated[bool, typer.Option("--report", help="Write interactive pages, NAME.html.")] = False,  # noqa: FBT002
+    refine: Annotated[  # noqa: FBT002
+        bool, typer.Option("--refine", help="Correct the samples with the true likelihood (seconds a galaxy).")
+    ] = False,
     as_json: Annotated[  # noqa: FBT002
         bool, typer.Option("--json", help="Print a JSON object a line for each spectrum, and nothing else.")
     ] = False,
@@ -79,6 +84,7 @@ def fit(
     options = {"redshift": redshift, "medium": medium, "resolution": resolution, "fwhm": fwhm}
     options |= {"ebv": ebv, "snr": snr}
     loaded = load_model(model)
+    correct = refiner(loaded) if refine else None
     output = _Output(loaded, _folder(out, needed=report or not as_json), report=report, as_json=as_json)
     failed = 0
     for item in _read_all(files, options):
@@ -86,7 +92,7 @@ def fit(
             if isinstance(item, SpectrumError):
                 raise item
             spectrum = item if distance is None else replace(item, distance_mpc=distance)
-            output.add(_fit_one(loaded, spectrum, samples=samples, seed=seed, sigma=sigma))
+            output.add(_fit_one(loaded, spectrum, samples=samples, seed=seed, sigma=sigma, correct=correct))
         except SpectrumError as error:
             failed += 1
             tqdm.write(complain(error), file=sys.stderr)
@@ -159,8 +165,11 @@ def _read_all(files: list[Path], options: dict[str, Any]) -> Iterator[Spectrum |
             bar.update()
 
 
-def _fit_one(model: Model, spectrum: Spectrum, *, samples: int, seed: int, sigma: float | None) -> Posterior:
-    if sigma is None:
-        return model.infer(spectrum, n_samples=samples, seed=seed)
-    wide = model.infer(spectrum, n_samples=max(samples, _SIGMA_LEAST) * _SIGMA_OVERSAMPLING, seed=seed)
-    return wide.given_sigma(sigma, n_samples=samples)
+def _fit_one(
+    model: Model, spectrum: Spectrum, *, samples: int, seed: int, sigma: float | None, correct: Refines | None
+) -> Posterior:
+    drawn = samples if sigma is None else max(samples, _SIGMA_LEAST) * _SIGMA_OVERSAMPLING
+    posterior = model.infer(spectrum, n_samples=drawn, seed=seed)
+    if correct is not None:
+        posterior = posterior.refine(correct)
+    return posterior if sigma is None else posterior.given_sigma(sigma, n_samples=samples)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Protocol
 
@@ -59,10 +59,16 @@ class WeightedSamples:
         Points.
     log_weights : Tensor of shape (N,)
         Logarithms of the weights; the mean of the weights estimates the evidence.
+    n_evaluations : int
+        Evaluations of the target that they cost.
+    first_efficiency : float
+        Effective sample size over size of the samples of the first proposal alone.
     """
 
     u: Tensor
     log_weights: Tensor
+    n_evaluations: int
+    first_efficiency: float = math.nan
 
     def __len__(self) -> int:
         return len(self.u)
@@ -74,12 +80,12 @@ class WeightedSamples:
 
     @property
     def efficiency(self) -> float:
-        """Effective sample size over samples drawn."""
-        return self.effective / len(self)
+        """Effective sample size over evaluations of the target."""
+        return self.effective / self.n_evaluations
 
     @property
     def log_evidence(self) -> float:
-        """ln of the integral of the target."""
+        """Natural logarithm of the integral of the target."""
         return float(self.log_weights.logsumexp(0)) - math.log(len(self))
 
     @property
@@ -163,14 +169,16 @@ class _Pool:
         self._counts.append(n)
         shares = torch.tensor(self._counts, dtype=torch.float64) / len(u)
         mixture = (torch.stack(self._densities) + shares.log()[:, None]).logsumexp(0)
-        return WeightedSamples(u, torch.cat(self._target) - mixture)
+        first = slice(0, self._counts[0])
+        of_first = _effective(self._target[0] - self._densities[0][first]) / self._counts[0]
+        return WeightedSamples(u, torch.cat(self._target) - mixture, len(u), of_first)
 
 
 def _fit(weighted: WeightedSamples, generator: torch.Generator) -> GaussianMixture:
     """Mixture of Gaussians, each with a wide twin, that approximates weighted samples."""
     n_features = weighted.u.shape[1]
     softened = temper(weighted.log_weights, _EFFECTIVE_PER_DIMENSION * n_features)
-    points = WeightedSamples(weighted.u, softened).resample(_FIT_POINTS, generator)
+    points = replace(weighted, log_weights=softened).resample(_FIT_POINTS, generator)
     mean, covariance = points.mean(0), torch.cov(points.T)
     covariance += 1e-8 * covariance.trace() / n_features * torch.eye(n_features, dtype=points.dtype)
     root = torch.linalg.cholesky(covariance)

@@ -106,7 +106,7 @@ class Likelihood:
         ]
 
     def __call__(self, u: Tensor) -> Tensor:
-        """ln p(d | u), shape (N,), of unbounded coordinates (N, D)."""
+        """Log likelihood ln p(d | u), shape (N,), of unbounded coordinates (N, D)."""
         a = self.templates(u).numpy() @ self._basis.projector.T
         slope = self._slope_rms * self.templates.attenuation(u).numpy()
         parts = zip(self.nodes, self._products, strict=True)

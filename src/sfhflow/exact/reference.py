@@ -72,7 +72,9 @@ def observed(observation: Observation) -> Data:
     return Data(pixels, flux[pixels], ivar[pixels] ** -0.5)
 
 
-def find_reference(templates: Templates, u: Tensor, data: Data, nuisances: Nuisances, middle: Amplitudes) -> Reference:
+def find_reference(
+    templates: Templates, u: Tensor, data: Data, nuisances: Nuisances, middle: Amplitudes
+) -> Reference:
     """Reference of samples u (S, D), at the velocity where it fits best given the `middle` amplitudes."""
     limit = nuisances.simulator.instrument.max_shift_kms
     rms = _shift_rms(templates)
@@ -109,9 +111,7 @@ def _linearised(templates: Templates, u: Tensor, data: Data) -> Reference:
     seen = spectrum[data.pixels]
     weight = seen / (data.error**2 + (FLOOR * data.flux.mean()) ** 2)
     amplitude = float(weight @ data.flux / (weight @ seen))
-    fast, slow = (
-        templates.moved(templates.shift_kms + sign * _DELTA_KMS)(u).mean(0).numpy() for sign in (1, -1)
-    )
+    fast, slow = (templates.moved(templates.shift_kms + sign * _DELTA_KMS)(u).mean(0).numpy() for sign in (1, -1))
     wide, narrow = (templates.blurred(1 + sign * _DELTA_LSF)(u).mean(0).numpy() for sign in (1, -1))
     by_velocity = (fast - slow) / (2 * _DELTA_KMS) * _shift_rms(templates)
     by_resolution = (wide - narrow) / (2 * _DELTA_LSF) * _resolution_rms(templates)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfhflow.instrument import broaden, kernel_variance
 from sfhflow.observation import LSF_PIVOTS
-from sfhflow.parameters import FRACTIONS
+from sfhflow.parameters import FRACTIONS, GalaxyParameters
 from sfhflow.sfh.quantile import history_from_times
 from sfhflow.simulator import Simulator
 
@@ -72,7 +72,7 @@ class Templates:
         """A_V in mag, shape (N,), of unbounded coordinates (N, D)."""
         return self._physical(u).a_v
 
-    def _physical(self, u: Tensor):  # noqa: ANN202 - GalaxyParameters
+    def _physical(self, u: Tensor) -> GalaxyParameters:
         age = torch.full((len(u),), self.age_of_universe, dtype=torch.float64)
         return self.simulator.prior.parameters.to_physical(u.double(), age)
 

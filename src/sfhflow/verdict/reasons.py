@@ -20,6 +20,7 @@ REASONS = {
     "flux_calibration": "the flux calibration has a step or a warp beyond what the model allows for",
     "not_a_galaxy": "the spectrum looks like a star, a quasar or noise rather than a galaxy",
     "high_redshift": "the Universe was younger than in any galaxy the model was trained on",
+    "unrefined": "too few samples agree with the true likelihood to represent it",
     "sigma_conflict": "the spectrum and the given velocity dispersion disagree",
     "uninformative": "the spectrum adds almost nothing to the prior (too noisy or too short)",
     "no_standards": "the model has no limits for its verdict: set them with benchmarks.thresholds",

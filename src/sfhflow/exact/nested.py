@@ -1,0 +1,111 @@
+r"""Nested sampling of the posterior with nautilus (Lange 2023, MNRAS 525, 3181): the reference for all else.
+
+Nested samplers want a unit cube.  The cube is mapped to the parameters by logistic distributions after an affine
+map, :math:`u = \mu + L\,s\,\mathrm{logit}(x)`, with a density *b(u)* that is known and has heavy tails; sampling
+:math:`t(u)/b(u)` over the cube then gives the target *t* and its evidence, whatever *b*.  With :math:`\mu` and
+:math:`L L^T` from samples of the prior, nothing of the amortized posterior enters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sfhflow.exact.importance import WeightedSamples
+from sfhflow.extras import optional
+
+__all__ = ["LogisticBase", "nested"]
+
+# standard deviation of the logistic distribution
+_LOGISTIC_RMS = math.pi / math.sqrt(3)
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class LogisticBase:
+    """Product of logistic distributions after an affine map: mean (D,) and lower-triangular root (D, D)."""
+
+    mean: Tensor
+    root: Tensor
+
+    @classmethod
+    def around(cls, u: Tensor, *, inflation: float = 1.3) -> LogisticBase:
+        """With the mean of samples u (N, D), and `inflation` times their standard deviations."""
+        covariance = torch.cov(u.double().T)
+        n_features = u.shape[1]
+        covariance += 1e-8 * covariance.trace() / n_features * torch.eye(n_features, dtype=covariance.dtype)
+        return cls(u.double().mean(0), inflation / _LOGISTIC_RMS * torch.linalg.cholesky(covariance))
+
+    def from_cube(self, x: Tensor) -> Tensor:
+        """Points (N, D) of points in the unit cube (N, D)."""
+        return self.mean + torch.logit(x, eps=1e-12) @ self.root.T
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log density (N,) at points (N, D)."""
+        z = torch.linalg.solve_triangular(self.root, (u - self.mean).T, upper=False).T
+        logsigmoid = torch.nn.functional.logsigmoid
+        return (logsigmoid(z) + logsigmoid(-z)).sum(-1) - self.root.diagonal().log().sum()
+
+
+def nested(
+    log_target: Callable[[Tensor], Tensor],
+    base: LogisticBase,
+    *,
+    seed: int,
+    n_live: int = 1500,
+    n_effective: int = 5000,
+) -> WeightedSamples:
+    """Sample a target by nested sampling.
+
+    Parameters
+    ----------
+    log_target : callable
+        Log of the unnormalised density (N,) at points (N, D).
+    base : LogisticBase
+        Where to look.
+    seed : int
+        Of the sampler.
+    n_live : int
+        Live points.
+    n_effective : int
+        Effective samples to collect.
+
+    Returns
+    -------
+    WeightedSamples
+        With weights whose mean is the evidence.
+
+    Raises
+    ------
+    InputError
+        If nautilus is not installed.
+    """
+    sampler_class = optional("nautilus", extra="exact").Sampler
+    n_features = len(base.mean)
+
+    def likelihood(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        u = base.from_cube(torch.from_numpy(x))
+        value = (log_target(u) - base.log_prob(u)).numpy()
+        return np.where(np.isfinite(value), value, -1e300)
+
+    sampler = sampler_class(
+        lambda x: x,
+        likelihood,
+        n_dim=n_features,
+        n_live=n_live,
+        vectorized=True,
+        n_batch=_BATCH,
+        seed=seed,
+        n_networks=1,
+    )
+    sampler.run(n_eff=n_effective, discard_exploration=False)
+    x, log_weights, _ = sampler.posterior()
+    # the sampler's weights sum to one
+    log_weights = torch.from_numpy(log_weights) + float(sampler.log_z) + math.log(len(log_weights))
+    return WeightedSamples(base.from_cube(torch.from_numpy(x)), log_weights, int(sampler.n_like))
