@@ -38,14 +38,13 @@ class AmortizedProposal:
 
     def __init__(self, model: Model, observation: Observation) -> None:
         self._flow = model.network.flow
-        self._n_features = model.parameters.n_features
         with torch.inference_mode():
             self._context = model.network.encoder(observation)
 
     @torch.inference_mode()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Unbounded coordinates (n, D)."""
-        noise = torch.randn(n, self._n_features, generator=generator)
+        noise = torch.randn(n, self._flow.n_noise, generator=generator)
         return self._flow.sample(self._context, noise)[0].double()
 
     @torch.inference_mode()
@@ -74,7 +73,7 @@ class Refiner:
     Raises
     ------
     InputError
-        If the simulator's prior has no density, or its grid is not the model's.
+        If the simulator's grid is not the model's, or, when it is used, if its prior has no density.
     """
 
     def __init__(
@@ -86,8 +85,6 @@ class Refiner:
         wanted: float = 2000.0,
         fallback: bool = True,
     ) -> None:
-        if not hasattr(simulator.prior, "log_prob"):
-            raise InputError("the prior has no density that could be computed, expected one with log_prob")
         if simulator.grid != model.grid:
             raise InputError(
                 f"the simulator's grid is {simulator.grid}, expected that of the model, {model.grid}; "
@@ -108,8 +105,7 @@ class Refiner:
 
     def log_posterior(self, u: Tensor, likelihood: Likelihood) -> Tensor:
         """Log of prior times likelihood, shape (N,), at unbounded coordinates (N, D)."""
-        age = torch.full((len(u),), likelihood.templates.age_of_universe, dtype=torch.float64)
-        return self.simulator.prior.log_prob(u, age).double() + likelihood(u)
+        return self.simulator.prior.log_prob(u) + likelihood(u)
 
     def sample(self, observation: Observation, *, seed: int = 0) -> tuple[WeightedSamples, str]:
         """Weighted samples for one observation (a batch of one), and the method that made them."""
