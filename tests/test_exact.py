@@ -13,6 +13,7 @@ from sfhflow.errors import InputError
 from sfhflow.exact import Likelihood, LogisticBase, Nuisances, Refiner, nested, sample_target
 from sfhflow.exact.hyper import explore, log_uniform, normal, uniform
 from sfhflow.exact.importance import WeightedSamples, temper
+from sfhflow.exact.student import StudentMixture
 from sfhflow.exact.templates import Templates
 from sfhflow.gaussian_mixture import GaussianMixture
 from sfhflow.lines import EmissionModel
@@ -307,6 +308,25 @@ def test_nested_sampling_finds_the_evidence():
     x = samples.resample(5000, torch.Generator().manual_seed(1))
     assert ((x.mean(0) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.1
     assert (x.std(0) / covariance.diagonal().sqrt() - 1).abs().max() < 0.1
+
+
+def test_student_distributions_have_the_density_they_are_sampled_from():
+    mixture = StudentMixture(
+        GaussianMixture(
+            torch.tensor([0.3, 0.7]).double(),
+            torch.tensor([[0.0, 1.0], [2.0, -1.0]]).double(),
+            torch.tensor([[[1.0, 0.0], [0.5, 0.6]], [[0.4, 0.0], [-0.2, 0.8]]]).double(),
+        ),
+        6,
+    )
+    axis = torch.linspace(-25, 25, 1001, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    density = mixture.log_prob(grid).exp() * 0.05**2
+    assert float(density.sum()) == pytest.approx(1.0, abs=2e-3)
+    x = mixture.sample(40_000, torch.Generator().manual_seed(0))
+    for corner in ((0.0, 0.0), (2.0, 0.0), (-2.0, 2.5)):
+        inside = ((grid < torch.tensor(corner)).all(-1) * density).sum()
+        assert float((x < torch.tensor(corner)).all(-1).double().mean()) == pytest.approx(float(inside), abs=0.01)
 
 
 def test_the_base_of_nested_sampling_is_normalised():

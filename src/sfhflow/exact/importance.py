@@ -1,15 +1,15 @@
 r"""Adaptive importance sampling: correct samples of an approximate density with the true one.
 
-Samples :math:`u_i` of proposals :math:`q_j` (:math:`n_j` each, *n* in all) get the weights
+A sample :math:`u_i` of the proposal *q* gets the weight :math:`w_i = t(u_i) / q(u_i)` for the unnormalised
+target *t*.  The mean weight estimates the evidence, and :math:`(\sum w)^2/\sum w^2` is the effective sample size
+(Kong 1992).  If the first proposal is too inefficient, mixtures of Student distributions are fitted to the weighted
+samples, one after the other (population Monte Carlo: Cappe et al. 2008, Stat. Comput. 18, 447), with the weights
+of the deterministic mixture, :math:`t(u_i) / \sum_j (n_j/n)\, q_j(u_i)` for :math:`n_j` of *n* samples from each
+proposal (Veach & Guibas 1995, SIGGRAPH).  While few samples are effective, a fit takes the weights to a power that
+makes enough of them so.
 
-.. math:: w_i = \frac{t(u_i)}{\sum_j (n_j/n)\, q_j(u_i)}
-
-of the deterministic mixture (Veach & Guibas 1995, SIGGRAPH; Cornuet et al. 2012, Scand. J. Stat. 39, 798) for the
-unnormalised target *t*.  Their mean estimates the evidence, and :math:`(\sum w)^2/\sum w^2` is the effective
-sample size (Kong 1992).  If the first proposal is too inefficient, mixtures of Gaussians are fitted to the
-weighted samples, one after the other (population Monte Carlo: Cappe et al. 2008, Stat. Comput. 18, 447); since
-the first proposal stays in the denominator, and every fitted component has a wide twin, no weight explodes.
-While few samples are effective, the fit uses the weights to a power that makes enough of them so.
+A proposal that was fitted to samples is too dense where they happen to be, and an evidence from those very samples
+too low.  So the answer is made of fresh samples of the last fit and of the first proposal, and of nothing else.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from sfhflow.exact.student import StudentMixture
 from sfhflow.gaussian_mixture import GaussianMixture, fit_gaussian_mixture
 
 __all__ = ["Proposal", "WeightedSamples", "sample_target", "temper"]
@@ -30,10 +30,12 @@ __all__ = ["Proposal", "WeightedSamples", "sample_target", "temper"]
 LogDensity = Callable[[Tensor], Tensor]
 
 _FIRST = 2000
-_ROUNDS = (1500, 1500, 2000, 3000, 5000)
-_COMPONENTS, _FIT_POINTS, _FIT_STEPS = 6, 4000, 25
-# share and scale of the wide twins
-_WIDE_SHARE, _WIDE_SCALE = 0.15, 1.8
+_ROUNDS = (1500, 1500, 2000)
+_BATCH = 1000
+# share of the first proposal in the final samples
+_DEFENSIVE = 0.15
+_COMPONENTS, _FIT_POINTS, _FIT_STEPS = 4, 4000, 25
+_DEGREES_OF_FREEDOM = 8
 # smallest variance of a fitted component relative to the whole
 _FIT_FLOOR = 0.02
 _EFFECTIVE_PER_DIMENSION = 12
@@ -123,15 +125,27 @@ def sample_target(
     Returns
     -------
     WeightedSamples
-        All that were drawn, of every proposal.
+        Of the first proposal alone if they are enough, or fresh ones of it and of an adapted one.
     """
-    pool = _Pool(log_target)
-    weighted = pool.draw(proposal, min(_FIRST, budget), generator)
-    sizes = chain(_ROUNDS, repeat(_ROUNDS[-1]))
-    while weighted.effective < wanted and len(weighted) < budget:
-        n = min(next(sizes), budget - len(weighted))
-        weighted = pool.draw(_fit(weighted, generator), n, generator)
-    return weighted
+    adaptation = _Pool(log_target)
+    weighted = adaptation.draw(proposal, min(_FIRST, budget), generator)
+    alone = weighted.effective / len(weighted)
+    for size in _ROUNDS:
+        if weighted.effective >= wanted or len(weighted) + size + _BATCH > budget:
+            break
+        weighted = adaptation.draw(_fit(weighted, generator), size, generator)
+    if len(weighted) == min(_FIRST, budget):
+        return replace(weighted, first_efficiency=alone)
+    spent, last = len(weighted), _fit(weighted, generator)
+    fresh = _Pool(log_target)
+    while True:
+        n = min(_BATCH, budget - spent)
+        spent += n
+        n_first = round(_DEFENSIVE * n)
+        fresh.draw(proposal, n_first, generator)
+        weighted = fresh.draw(last, n - n_first, generator)
+        if weighted.effective >= wanted or spent >= budget:
+            return replace(weighted, n_evaluations=spent, first_efficiency=alone)
 
 
 def temper(log_weights: Tensor, wanted: float) -> Tensor:
@@ -157,25 +171,25 @@ class _Pool:
         self._densities: list[Tensor] = []
 
     def draw(self, proposal: Proposal, n: int, generator: torch.Generator) -> WeightedSamples:
-        """Add `n` samples of another proposal; all samples with their weights."""
+        """Add `n` samples of a proposal; all samples with their weights."""
+        if not any(proposal is known for known in self._proposals):
+            self._proposals.append(proposal)
+            self._counts.append(0)
+            self._densities.append(torch.cat([proposal.log_prob(u).double() for u in self._u] or [torch.empty(0)]))
         new = proposal.sample(n, generator).double()
         self._u.append(new)
         self._target.append(self._log_target(new).nan_to_num(nan=-math.inf))
-        earlier = zip(self._proposals, self._densities, strict=True)
-        self._densities = [torch.cat([old, p.log_prob(new).double()]) for p, old in earlier]
+        self._counts[[known is proposal for known in self._proposals].index(True)] += n
+        known = zip(self._proposals, self._densities, strict=True)
+        self._densities = [torch.cat([old, p.log_prob(new).double()]) for p, old in known]
         u = torch.cat(self._u)
-        self._densities.append(proposal.log_prob(u).double())
-        self._proposals.append(proposal)
-        self._counts.append(n)
         shares = torch.tensor(self._counts, dtype=torch.float64) / len(u)
         mixture = (torch.stack(self._densities) + shares.log()[:, None]).logsumexp(0)
-        first = slice(0, self._counts[0])
-        of_first = _effective(self._target[0] - self._densities[0][first]) / self._counts[0]
-        return WeightedSamples(u, torch.cat(self._target) - mixture, len(u), of_first)
+        return WeightedSamples(u, torch.cat(self._target) - mixture, len(u))
 
 
-def _fit(weighted: WeightedSamples, generator: torch.Generator) -> GaussianMixture:
-    """Mixture of Gaussians, each with a wide twin, that approximates weighted samples."""
+def _fit(weighted: WeightedSamples, generator: torch.Generator) -> StudentMixture:
+    """Mixture of Student distributions that approximates weighted samples."""
     n_features = weighted.u.shape[1]
     softened = temper(weighted.log_weights, _EFFECTIVE_PER_DIMENSION * n_features)
     points = replace(weighted, log_weights=softened).resample(_FIT_POINTS, generator)
@@ -185,12 +199,8 @@ def _fit(weighted: WeightedSamples, generator: torch.Generator) -> GaussianMixtu
     white = torch.linalg.solve_triangular(root, (points - mean).T, upper=False).T
     seed = int(torch.randint(2**31, (1,), generator=generator))
     fitted = fit_gaussian_mixture(white, _COMPONENTS, steps=_FIT_STEPS, floor=_FIT_FLOOR, seed=seed)
-    means, factors = mean + fitted.means @ root.T, root @ fitted.cholesky
-    return GaussianMixture(
-        torch.cat([(1 - _WIDE_SHARE) * fitted.weights, _WIDE_SHARE * fitted.weights]),
-        torch.cat([means, means]),
-        torch.cat([factors, _WIDE_SCALE * factors]),
-    )
+    centres, factors = mean + fitted.means @ root.T, root @ fitted.cholesky
+    return StudentMixture(GaussianMixture(fitted.weights, centres, factors), _DEGREES_OF_FREEDOM)
 
 
 def _effective(log_weights: Tensor) -> float:
