@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.holdout import NAMES, headline, signal_to_noise
 from sfhflow import load_model, refiner
+from sfhflow.certificate.trial import NAMES, headline
 from sfhflow.exact import LogisticBase, Refiner, WeightedSamples, nested, sample_target
 from sfhflow.exact.refiner import AmortizedProposal
 from sfhflow.observation import Observation
@@ -52,11 +52,17 @@ def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     return 0.5 * sum(float(np.sum(x[x > 0] * np.log(x[x > 0] / middle[x > 0]))) for x in (a, b))
 
 
+def signal_to_noise(observation: Observation) -> float:
+    """Median signal-to-noise ratio per observed pixel of a batch of one."""
+    good = observation.ivar[0] > 0
+    return float((observation.flux[0] * observation.ivar[0].sqrt())[good].median())
+
+
 def quantities(u: Tensor, age: float, fit: Refiner) -> NDArray[np.float64]:
     """The ten headline quantities (N, 10)."""
     ages = torch.full((len(u),), age, dtype=torch.float64)
     galaxy = fit.model.parameters.to_physical(u, ages)
-    return headline(galaxy.times, galaxy.metallicity, ages)
+    return headline(galaxy, ages)
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -82,7 +88,7 @@ def one(observation: Observation, fit: Refiner, *, seed: int, live: int, effecti
         lambda: sample_target(log_target, proposal, budget=BUDGET, wanted=WANTED, generator=generator)
     )
     result = {
-        "snr": float(signal_to_noise(observation)[0]),
+        "snr": signal_to_noise(observation),
         "effective": refined.effective,
         "efficiency": refined.efficiency,
         "amortized_efficiency": refined.first_efficiency,

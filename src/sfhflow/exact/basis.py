@@ -16,7 +16,7 @@ __all__ = ["Basis", "principal_components"]
 Array = NDArray[np.float64]
 
 # components are kept until the mean chi squared of what they leave out falls below this
-_LEFT_OUT = 1e-3
+_LEFT_OUT = 1e-4
 _MOST = 220
 _PRIOR_SPECTRA = 1200
 

@@ -58,7 +58,8 @@ class Covariance:
         ]
         self._calibration = nuisances.calibration[:, pixels] * r
         self._structured = nuisances.structured[:, pixels] * r
-        self._fixed = np.concatenate([nuisances.step[:, pixels] * r, derivatives[:, pixels]])
+        smooth = np.concatenate([nuisances.step, nuisances.library])[:, pixels] * r
+        self._fixed = np.concatenate([smooth, derivatives[:, pixels]])
         self._emission = nuisances.emission[:, pixels] * reference.mean()
 
     def banded(self, amplitudes: Amplitudes) -> Array:

@@ -11,8 +11,9 @@ spectrum *r*, so that :math:`d \sim N(A\,m(u), K)` with
   c = f (1 - f) beside it.
 * *M* is the correlated part of the template mismatch, which is banded.
 * The columns of *U* are few: *r* times Legendre polynomials (flux calibration, rms :math:`a_c`), *r* times the
-  structured components of the mismatch, the step between arms, the emission in the weak lines (for an
-  equivalent width *W* of H beta), and the derivatives of *r* with redshift and resolution.
+  structured components of the mismatch, those of the differences between libraries, the step between arms, the
+  emission in the weak lines (for an equivalent width *W* of H beta), and the derivatives of *r* with redshift and
+  resolution.
 
 A step of rms *s* at an edge that is uniform over the *P* pixels has the covariance :math:`(s^2/4)(1 - 2|i-j|/P)`,
 a triangle wave of period 2 *P*, whose Fourier series is
@@ -69,8 +70,8 @@ class Nuisances:
 
     Attributes
     ----------
-    calibration, structured, step, emission : arrays of shape (., P)
-        Loadings of unit amplitude, to be multiplied by the reference, but for the emission.
+    calibration, structured, library, step, emission : arrays of shape (., P)
+        Loadings, to be multiplied by the reference (but for the emission) and their amplitude, if they have one.
     mismatch : array of shape (P, P)
         Covariance *M* of the correlated part of the mismatch, of unit amplitude.
     """
@@ -84,6 +85,7 @@ class Nuisances:
         structured, nodes = (part.double().numpy() for part in simulator.mismatch.loadings(simulator.grid))
         self.structured = structured
         self.mismatch = nodes.T @ nodes
+        self.library = simulator.mismatch.library_on_grid(simulator.grid).double().numpy()
         phase = np.pi * _STEP_WAVES[:, None] * np.arange(n_pixels) / n_pixels
         size = np.sqrt(2) / np.pi * instrument.arm_step / _STEP_WAVES[:, None]
         self.step = np.concatenate([size * np.cos(phase), size * np.sin(phase)])
