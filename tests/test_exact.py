@@ -110,9 +110,9 @@ def test_the_likelihood_of_far_points_is_that_of_dense_matrices_too(galaxies, nu
     far = exact_simulator().sample(4, seed=5).u.double()
     fast, slow = like(far).numpy(), np.array([slow_log_likelihood(like, u[None]) for u in far])
     best = float(like(galaxies.u[:1]))
-    assert np.all(slow < best - 50)
-    # components that leave out a chi squared of 0.001 change one of chi2 by twice the root of their product
-    assert np.all(np.abs(fast - slow) < 2 * np.sqrt(1e-3 * 2 * (best - slow)))
+    assert np.all(slow < best - 15)
+    # components that leave out a chi squared of 0.0001 change one of chi2 by twice the root of their product
+    assert np.all(np.abs(fast - slow) < 2 * np.sqrt(1e-4 * 2 * (best - slow)))
 
 
 def test_the_likelihood_does_not_depend_on_the_unit_of_the_flux(galaxies, nuisances):
@@ -129,7 +129,7 @@ def test_templates_are_the_simulator_without_noise():
         "instrument": replace(
             CALM, max_shift_kms=0.0, resolution_error=0.0, calibration_range=(1e-9, 1e-9), arm_step=0.0
         ),
-        "mismatch": TemplateMismatch(amplitude_range=(1e-9, 1e-9)),
+        "mismatch": TemplateMismatch(amplitude_range=(1e-9, 1e-9), library_amplitude=0.0),
         "emission": EmissionModel(probability=0.0),
         "dust": DustModel(slope_range=(-0.05, -0.05)),
     }
@@ -225,7 +225,8 @@ def test_emission_covariance_is_that_of_simulated_emission():
 
 def test_the_velocity_of_a_galaxy_is_found():
     sim = exact_simulator(
-        mismatch=TemplateMismatch(amplitude_range=(1e-6, 1e-6)), instrument=replace(CALM, arm_step=1e-6)
+        mismatch=TemplateMismatch(amplitude_range=(1e-6, 1e-6), library_amplitude=0.0),
+        instrument=replace(CALM, arm_step=1e-6),
     )
     u = sim.sample(1, seed=8).u.double()
     flux = Templates(sim, 13.0, torch.full((3,), 200.0), shift_kms=70.0)(u).float()
@@ -324,7 +325,8 @@ def test_student_distributions_have_the_density_they_are_sampled_from():
     density = mixture.log_prob(grid).exp() * 0.05**2
     assert float(density.sum()) == pytest.approx(1.0, abs=2e-3)
     x = mixture.sample(40_000, torch.Generator().manual_seed(0))
-    for corner in ((0.0, 0.0), (2.0, 0.0), (-2.0, 2.5)):
+    # edges of the cells of the grid
+    for corner in ((0.025, 0.025), (2.025, 0.025), (-1.975, 2.525)):
         inside = ((grid < torch.tensor(corner)).all(-1) * density).sum()
         assert float((x < torch.tensor(corner)).all(-1).double().mean()) == pytest.approx(float(inside), abs=0.01)
 

@@ -3,9 +3,9 @@ r"""Adaptive importance sampling: correct samples of an approximate density with
 A sample :math:`u_i` of the proposal *q* gets the weight :math:`w_i = t(u_i) / q(u_i)` for the unnormalised
 target *t*.  The mean weight estimates the evidence, and :math:`(\sum w)^2/\sum w^2` is the effective sample size
 (Kong 1992).  If the first proposal is too inefficient, mixtures of Student distributions are fitted to the
-weighted samples, one after the other (population Monte Carlo: Cappe et al. 2008, Stat. Comput. 18, 447), with the weights
-of the deterministic mixture, :math:`t(u_i) / \sum_j (n_j/n)\, q_j(u_i)` for :math:`n_j` of *n* samples from each
-proposal (Veach & Guibas 1995, SIGGRAPH).  While few samples are effective, a fit takes the weights to a power that
+weighted samples, one after the other (population Monte Carlo: Cappe et al. 2008, Stat. Comput. 18, 447), with
+the weights of the deterministic mixture, :math:`t(u_i) / \sum_j (n_j/n)\, q_j(u_i)` for :math:`n_j` of *n*
+samples from each proposal (Veach & Guibas 1995, SIGGRAPH).  While few samples are effective, a fit takes the weights to a power that
 makes enough of them so.
 
 A proposal that was fitted to samples is too dense where they happen to be, and an evidence from those very samples
