@@ -5,8 +5,8 @@ target *t*.  The mean weight estimates the evidence, and :math:`(\sum w)^2/\sum 
 (Kong 1992).  If the first proposal is too inefficient, mixtures of Student distributions are fitted to the
 weighted samples, one after the other (population Monte Carlo: Cappe et al. 2008, Stat. Comput. 18, 447), with
 the weights of the deterministic mixture, :math:`t(u_i) / \sum_j (n_j/n)\, q_j(u_i)` for :math:`n_j` of *n*
-samples from each proposal (Veach & Guibas 1995, SIGGRAPH).  While few samples are effective, a fit takes the weights to a power that
-makes enough of them so.
+samples from each proposal (Veach & Guibas 1995, SIGGRAPH).  While few samples are effective, a fit
+takes the weights to a power that makes enough of them so.
 
 A proposal that was fitted to samples is too dense where they happen to be, and an evidence from those very samples
 too low.  So the answer is made of fresh samples of the last fit and of the first proposal, and of nothing else.
