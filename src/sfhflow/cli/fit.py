@@ -73,7 +73,11 @@ def fit(
     ] = None,
     report: Annotated[bool, typer.Option("--report", help="Write interactive pages, NAME.html.")] = False,  # noqa: FBT002
     refine: Annotated[  # noqa: FBT002
-        bool, typer.Option("--refine", help="Correct the samples with the true likelihood (seconds a galaxy).")
+        bool,
+        typer.Option(
+            "--refine",
+            help="Correct the samples with the true likelihood (seconds a galaxy, minutes where it must sample anew).",
+        ),
     ] = False,
     as_json: Annotated[  # noqa: FBT002
         bool, typer.Option("--json", help="Print a JSON object a line for each spectrum, and nothing else.")
