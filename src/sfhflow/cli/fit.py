@@ -76,7 +76,7 @@ def fit(
         bool,
         typer.Option(
             "--refine",
-            help="Correct the samples with the true likelihood (seconds a galaxy, minutes where it must sample anew).",
+            help="Correct the samples with the true likelihood (seconds a galaxy, sometimes minutes).",
         ),
     ] = False,
     as_json: Annotated[  # noqa: FBT002

@@ -2,7 +2,7 @@ r"""Emission that the model does not know: strong lines that were not masked, an
 
 A line of profile *p* at a known wavelength is sought in the residuals by the matched filter
 
-.. math:: z = \sum w\, r\, p \Big/ \sqrt{\textstyle\sum w\, p^2},
+.. math:: z = \sum w\, r\, p / \sqrt{\textstyle\sum w\, p^2},
 
 which is the significance of its flux; the score is the largest over lines and widths.
 """
