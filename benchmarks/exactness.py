@@ -27,7 +27,7 @@ from torch import Tensor
 
 from sfhflow import load_model, refiner
 from sfhflow.certificate.trial import NAMES, headline
-from sfhflow.exact import LogisticBase, Refiner, WeightedSamples, nested, sample_target
+from sfhflow.exact import LogisticBase, Refiner, WeightedSamples, nested_sampling, sample_target
 from sfhflow.exact.refiner import AmortizedProposal
 from sfhflow.observation import Observation
 from sfhflow.train import stream_seed
@@ -103,7 +103,9 @@ def one(observation: Observation, fit: Refiner, *, seed: int, live: int, effecti
     if live:
         galaxy, ages = fit.simulator.prior.sample(N_PRIOR, generator)
         base = LogisticBase.around(fit.model.parameters.to_unbounded(galaxy, ages))
-        reference, seconds = timed(lambda: nested(log_target, base, seed=seed, n_live=live, n_effective=effective))
+        reference, seconds = timed(
+            lambda: nested_sampling(log_target, base, seed=seed, n_live=live, n_effective=effective)
+        )
         truth = quantities(reference.resample(N_COMPARED, generator), age, fit)
         result |= {
             "nested_log_evidence": reference.log_evidence,

@@ -120,6 +120,15 @@ def test_the_command_runs(words, model, tmp_path, monkeypatch):
     monkeypatch.setattr("sfhflow.cli.ssp.fastar.build", lambda _imf, progress: toy.library())
     asked = {}
 
+    class Corrector:
+        """Instead of the true likelihood, which knows no toy; `test_exact` tests it."""
+
+        def refine(self, posterior, *, n_samples=None):
+            asked["refined"] = posterior.spectrum.name
+            return posterior
+
+    monkeypatch.setattr("sfhflow.cli.fit.refiner", lambda _model: Corrector())
+
     def here(inputs, out, *, workers, scheduler, **options):
         asked.update(workers=workers, scheduler=scheduler)
         return survey.run_survey(inputs, out, **options)
@@ -145,6 +154,7 @@ def test_the_command_runs(words, model, tmp_path, monkeypatch):
     assert not ended.value.code, shlex.join(arguments)
     assert all(Path(name).exists() for name in expected_files(words) if "--plan" not in words)
     assert printed.getvalue() or words[1] == "serve"
+    assert ("refined" in asked) == ("--refine" in words)
     if "--workers" in words:
         assert asked["workers"] == 8
     if words[1] == "serve":

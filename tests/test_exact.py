@@ -10,7 +10,7 @@ import torch
 
 from sfhflow.dust import DustModel
 from sfhflow.errors import InputError
-from sfhflow.exact import Likelihood, LogisticBase, Nuisances, Refiner, nested, sample_target
+from sfhflow.exact import Likelihood, LogisticBase, Nuisances, Refiner, nested_sampling, sample_target
 from sfhflow.exact.hyper import explore, log_uniform, normal, uniform
 from sfhflow.exact.importance import WeightedSamples, temper
 from sfhflow.exact.student import StudentMixture
@@ -304,7 +304,7 @@ def test_nested_sampling_finds_the_evidence():
     pytest.importorskip("nautilus", reason="nautilus is the nested sampler")
     log_target, mean, covariance, log_evidence = linear_gaussian(4)
     base = LogisticBase.around(torch.randn(5000, 4, generator=torch.Generator().manual_seed(0)))
-    samples = nested(log_target, base, seed=1, n_live=200, n_effective=1000)
+    samples = nested_sampling(log_target, base, seed=1, n_live=200, n_effective=1000)
     assert samples.log_evidence == pytest.approx(log_evidence, abs=0.15)
     x = samples.resample(5000, torch.Generator().manual_seed(1))
     assert ((x.mean(0) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.1

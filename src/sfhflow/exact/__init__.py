@@ -10,7 +10,7 @@ draws, `likelihood` marginalises it, `importance` and `nested` sample any densit
 
 from sfhflow.exact.importance import WeightedSamples, sample_target
 from sfhflow.exact.likelihood import Likelihood
-from sfhflow.exact.nested import LogisticBase, nested
+from sfhflow.exact.nested import LogisticBase, nested_sampling
 from sfhflow.exact.nuisances import Amplitudes, Nuisances
 from sfhflow.exact.refiner import AmortizedProposal, Refiner
 
@@ -22,6 +22,6 @@ __all__ = [
     "Nuisances",
     "Refiner",
     "WeightedSamples",
-    "nested",
+    "nested_sampling",
     "sample_target",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor
 from sfhflow.exact.importance import WeightedSamples
 from sfhflow.extras import optional
 
-__all__ = ["LogisticBase", "nested"]
+__all__ = ["LogisticBase", "nested_sampling"]
 
 # standard deviation of the logistic distribution
 _LOGISTIC_RMS = math.pi / math.sqrt(3)
@@ -53,7 +53,7 @@ class LogisticBase:
         return (logsigmoid(z) + logsigmoid(-z)).sum(-1) - self.root.diagonal().log().sum()
 
 
-def nested(
+def nested_sampling(
     log_target: Callable[[Tensor], Tensor],
     base: LogisticBase,
     *,

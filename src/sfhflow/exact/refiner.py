@@ -16,7 +16,7 @@ from torch import Tensor
 from sfhflow.errors import InputError
 from sfhflow.exact.importance import WeightedSamples, sample_target, temper
 from sfhflow.exact.likelihood import Likelihood
-from sfhflow.exact.nested import LogisticBase, nested
+from sfhflow.exact.nested import LogisticBase, nested_sampling
 from sfhflow.exact.nuisances import Nuisances
 from sfhflow.model import Model
 from sfhflow.observation import Observation, observe
@@ -122,7 +122,7 @@ class Refiner:
         softened = replace(samples, log_weights=temper(samples.log_weights, _REGION_EFFECTIVE))
         region = LogisticBase.around(softened.resample(len(samples), generator), inflation=_REGION_INFLATION)
         try:
-            reference = nested(log_target, region, seed=seed, n_effective=int(self.wanted))
+            reference = nested_sampling(log_target, region, seed=seed, n_effective=int(self.wanted))
         except InputError:  # nautilus is not installed: the verdict will tell
             return samples, "importance sampling"
         spent = samples.n_evaluations + reference.n_evaluations
