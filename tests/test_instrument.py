@@ -12,6 +12,7 @@ from sfhflow.instrument import (
     arm_step,
     broaden,
     calibration_error,
+    calibration_loadings,
     fwhm_to_sigma_kms,
     kernel_variance,
     legendre,
@@ -154,11 +155,24 @@ def test_legendre_polynomials_equal_those_of_numpy():
 @pytest.mark.parametrize("orders", [1, 4, 8])
 def test_the_rms_of_calibration_errors_is_their_amplitude(orders):
     amplitude = torch.tensor([0.003, 0.06]).repeat_interleave(4000)
-    error = calibration_error(amplitude, legendre(orders, 300), torch.Generator().manual_seed(3)).log()
+    loadings = calibration_loadings(orders, 300)
+    error = calibration_error(amplitude, loadings, torch.Generator().manual_seed(3)).log()
     rms = error.reshape(2, -1).square().mean(-1).sqrt()
     assert rms.tolist() == pytest.approx([0.003, 0.06], rel=0.04)
     # the level of the flux means nothing: only its shape is wrong
     assert abs(float(error.mean())) < 1e-3
+
+
+def test_smooth_calibration_errors_are_the_largest():
+    error = calibration_error(
+        torch.full((4000,), 0.05), calibration_loadings(4, 400), torch.Generator().manual_seed(4)
+    ).log()
+    # share of the variance by order, by projection: proportional to 1, 1/2, 1/3, 1/4
+    x = torch.linspace(-1, 1, 400)
+    basis = torch.as_tensor(np.polynomial.legendre.legvander(x.numpy(), 4)[:, 1:], dtype=torch.float32)
+    coefficients = torch.linalg.lstsq(basis, error.T).solution
+    share = coefficients.square().mean(-1) / (2 * torch.arange(1, 5) + 1)
+    assert (share / share.sum()).tolist() == pytest.approx([12 / 25, 6 / 25, 4 / 25, 3 / 25], rel=0.1)
 
 
 def test_two_arms_differ_by_one_step_of_the_stated_rms():

@@ -25,6 +25,7 @@ __all__ = [
     "arm_step",
     "broaden",
     "calibration_error",
+    "calibration_loadings",
     "fwhm_to_sigma_kms",
     "kernel_variance",
     "legendre",
@@ -162,24 +163,33 @@ def arm_step(rms: float, n: int, n_pixels: int, generator: torch.Generator) -> T
     return torch.where(torch.arange(n_pixels) < edge, -0.5 * size, 0.5 * size).exp()
 
 
-def calibration_error(amplitude: Tensor, polynomials: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw smooth multiplicative flux-calibration errors exp(sum_k c_k P_k).
+def calibration_loadings(n_orders: int, n_pixels: int) -> Tensor:
+    r"""Legendre polynomials (n_orders, P) in proportion to the rms of their coefficients.
+
+    Order k has a share 1 / k of the variance: a flux calibration errs most where it is smoothest.  The mean
+    square over the pixels of the sum of the rows, each times a standard-normal number, is one.
+    """
+    order = torch.arange(1, n_orders + 1, dtype=torch.float32)
+    share = (1 / order) / (1 / order).sum()
+    # P_k has mean square 1 / (2k + 1) over [-1, 1]
+    return legendre(n_orders, n_pixels) * (share * (2 * order + 1)).sqrt()[:, None]
+
+
+def calibration_error(amplitude: Tensor, loadings: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw smooth multiplicative flux-calibration errors exp(a sum_k c_k L_k) with standard-normal c_k.
 
     Parameters
     ----------
     amplitude : Tensor of shape (N,)
-        Rms of the logarithmic error over the grid.
-    polynomials : Tensor of shape (K, P)
-        Legendre polynomials, see `legendre`.
+        Rms a of the logarithmic error over the grid.
+    loadings : Tensor of shape (K, P)
+        L_k, see `calibration_loadings`.
     generator : torch.Generator
-        Source of the random coefficients, whose variance is shared equally between the orders.
+        Source of the random coefficients.
 
     Returns
     -------
     Tensor of shape (N, P)
     """
-    n_orders = len(polynomials)
-    # P_k has mean square 1 / (2k + 1) over [-1, 1]
-    rms = (2 * torch.arange(1, n_orders + 1, dtype=polynomials.dtype) + 1).sqrt() / n_orders**0.5
-    coefficients = torch.randn(len(amplitude), n_orders, generator=generator, dtype=polynomials.dtype)
-    return (amplitude[:, None] * (coefficients * rms) @ polynomials).exp()
+    coefficients = torch.randn(len(amplitude), len(loadings), generator=generator, dtype=loadings.dtype)
+    return (amplitude[:, None] * coefficients @ loadings).exp()

@@ -18,7 +18,15 @@ from torch import Tensor
 from sfhflow.dust import DustModel
 from sfhflow.galaxy import StellarPopulations
 from sfhflow.grid import LogGrid
-from sfhflow.instrument import arm_step, broaden, calibration_error, kernel_variance, legendre, line_spread
+from sfhflow.instrument import (
+    arm_step,
+    broaden,
+    calibration_error,
+    calibration_loadings,
+    kernel_variance,
+    legendre,
+    line_spread,
+)
 from sfhflow.lines import EmissionModel, emission_line_mask, line_profiles
 from sfhflow.mismatch import TemplateMismatch
 from sfhflow.noise import NoiseModel, add_noise
@@ -54,7 +62,7 @@ class InstrumentModel:
     calibration_range : (float, float)
         Rms of the smooth flux-calibration error, log-uniform.
     calibration_orders : int
-        Largest Legendre order of that error over the whole grid.
+        Largest Legendre order of that error over the whole grid; low orders carry most of it.
     arm_step : float
         Rms of the step in ln flux where the arms of a spectrograph were joined, at a random wavelength.
     """
@@ -64,7 +72,7 @@ class InstrumentModel:
     unknown_probability: float = 0.15
     resolution_error: float = 0.05
     max_shift_kms: float = 100.0
-    calibration_range: tuple[float, float] = (0.003, 0.06)
+    calibration_range: tuple[float, float] = (0.005, 0.08)
     calibration_orders: int = 8
     arm_step: float = 0.01
 
@@ -119,7 +127,7 @@ class Simulator:
         self._wavelength = torch.as_tensor(inner.wavelength, dtype=torch.float32)
         self._line_mask = torch.as_tensor(emission_line_mask(self.grid.wavelength))
         self._line_profiles = line_profiles(self.grid)
-        self._calibration = legendre(self.instrument.calibration_orders, self.grid.n_pixels)
+        self._calibration = calibration_loadings(self.instrument.calibration_orders, self.grid.n_pixels)
         self._error_shape = legendre(4, self.grid.n_pixels)
         self._mismatch_basis = self.mismatch.on_grid(self.grid)
         self._library_differences = self.mismatch.library_on_grid(self.grid)

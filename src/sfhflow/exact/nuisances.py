@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfhflow.exact.hyper import Axis, Node, log_uniform, normal, uniform
-from sfhflow.instrument import legendre
+from sfhflow.instrument import calibration_loadings
 from sfhflow.lines import WEAK_LINES, EmissionModel, emission_line_mask, line_profiles
 from sfhflow.simulator import Simulator
 
@@ -79,9 +79,7 @@ class Nuisances:
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
         n_pixels, instrument = simulator.grid.n_pixels, simulator.instrument
-        orders = np.arange(1, instrument.calibration_orders + 1)
-        polynomials = legendre(len(orders), n_pixels).double().numpy()
-        self.calibration = polynomials * np.sqrt((2 * orders + 1) / len(orders))[:, None]
+        self.calibration = calibration_loadings(instrument.calibration_orders, n_pixels).double().numpy()
         structured, nodes = (part.double().numpy() for part in simulator.mismatch.loadings(simulator.grid))
         self.structured = structured
         self.mismatch = nodes.T @ nodes

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sfhflow.grid import LogGrid
-from sfhflow.instrument import broaden, calibration_error, legendre
+from sfhflow.instrument import broaden, calibration_error, calibration_loadings
 from sfhflow.lines import EmissionModel, line_profiles
 from sfhflow.observation import Observation
 from sfhflow.verdict.emission import strong_profiles
@@ -94,7 +94,9 @@ class Faults:
         """Step of 10 to 50 % either way, or every third time a warp of 20 to 60 % rms."""
         n = len(flux)
         stepped = self.stepped(flux, self._signs(n) * 0.1 * 5.0 ** self._uniform(n), good)
-        warp = calibration_error(0.2 * 3.0 ** self._uniform(n), legendre(4, flux.shape[-1]), self.generator)
+        warp = calibration_error(
+            0.2 * 3.0 ** self._uniform(n), calibration_loadings(4, flux.shape[-1]), self.generator
+        )
         return torch.where(self._uniform(n)[:, None] < 1 / 3, _unit_mean(flux * warp), stepped)
 
     def stepped(self, flux: Tensor, size: Tensor, good: Tensor | None = None) -> Tensor:
@@ -136,7 +138,9 @@ class Faults:
 
     def featureless(self, n: int) -> Tensor:
         """A power law with a warp of 2 to 30 % rms: sky, a blazar, a lamp."""
-        warp = calibration_error(0.02 * 15.0 ** self._uniform(n), legendre(8, self.grid.n_pixels), self.generator)
+        warp = calibration_error(
+            0.02 * 15.0 ** self._uniform(n), calibration_loadings(8, self.grid.n_pixels), self.generator
+        )
         return _unit_mean(self._power_law(-3.0 + 5.0 * self._uniform(n)) * warp)
 
     def _power_law(self, slope: Tensor) -> Tensor:
@@ -145,7 +149,9 @@ class Faults:
 
     def _miscalibrated(self, flux: Tensor) -> Tensor:
         amplitude = 0.003 * 20.0 ** self._uniform(len(flux))
-        return _unit_mean(flux * calibration_error(amplitude, legendre(8, flux.shape[-1]), self.generator))
+        return _unit_mean(
+            flux * calibration_error(amplitude, calibration_loadings(8, flux.shape[-1]), self.generator)
+        )
 
     def _uniform(self, n: int) -> Tensor:
         return torch.rand(n, generator=self.generator)
