@@ -45,7 +45,7 @@ def assembly_item(posterior: Posterior) -> dict[str, Any]:
 
 
 def rate_item(posterior: Posterior) -> dict[str, Any]:
-    """Return the star formation rate against lookback time, on a cube-root scale, redshift above, as a JSON item."""
+    """Return the star formation rate against lookback time (its cube root), redshift above, as a JSON item."""
     edges, rates = formation_rate(posterior)
     q = bands(rates)
     top = 2.0 * float(q[-1].max())
