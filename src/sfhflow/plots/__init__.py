@@ -11,7 +11,6 @@ from sfhflow.plots.histories import mass_assembly, star_formation_rate
 from sfhflow.plots.page import summary_figure
 from sfhflow.plots.populations import population
 from sfhflow.plots.quantities import LABELS, corner, histograms
-from sfhflow.plots.recovery import losses, recovery
 from sfhflow.plots.spectra import Predictive, residuals, spectrum
 
 __all__ = [
@@ -22,13 +21,11 @@ __all__ = [
     "coverage",
     "coverage_in_bins",
     "histograms",
-    "losses",
     "mass_assembly",
     "population",
     "random_points",
     "rank_histogram",
     "ranks",
-    "recovery",
     "residuals",
     "spectrum",
     "star_formation_rate",
