@@ -112,7 +112,9 @@ class Library:
 
     def resolution_kms(self, wavelength: Array) -> Array:
         """Resolution of the library in km/s, one standard deviation."""
-        fwhm = np.interp(wavelength, self.ssp.wavelength, np.broadcast_to(self.ssp.fwhm, self.ssp.wavelength.shape))
+        fwhm = np.interp(
+            wavelength, self.ssp.wavelength, np.broadcast_to(self.ssp.fwhm, self.ssp.wavelength.shape)
+        )
         return _C_KMS * fwhm * _SIGMA_PER_FWHM / wavelength
 
 
