@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="other people's data")
     parser.add_argument("--again", action="store_true", help="run stages again that are done")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="where the thesis' encoder is trained: cpu, cuda")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.stages) - set(known))
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"stages {', '.join(unknown)}: unknown, expected some of {', '.join(known)}")
     torch.set_num_threads(options.threads)
     folder = options.out or ROOT / "runs" / ("thesis-quick" if options.quick else "thesis")
-    context = Context(folder, options.data, quick=options.quick, seed=options.seed)
+    context = Context(folder, options.data, quick=options.quick, seed=options.seed, device=options.device)
     for name in options.stages or known:
         run_stage(name, context, again=options.again)
 

@@ -36,6 +36,8 @@ class Context:
         Of everything.
     tiny : bool
         Even smaller than quick, for tests.
+    device : str
+        Where the thesis' encoder is trained.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Context:
     quick: bool = False
     seed: int = 0
     tiny: bool = False
+    device: str = "cpu"
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def size(self, full: int, quick: int, tiny: int | None = None) -> int:

@@ -1,0 +1,100 @@
+"""Stage: what an answer costs (thesis section 4.2): encoder and 1000 posterior samples of a galaxy, and training.
+
+The thesis reports 0.4 s a galaxy and four hours of training (one for the encoder, three for the flow) on an NVIDIA
+P100.  Here the same network and flow are timed on this machine's processor, one galaxy at a time and many at once,
+with the number of threads of the run, as the fastest of several repetitions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.thesis.context import Context
+from benchmarks.thesis.encoder import load_encoder
+from benchmarks.thesis.posterior import load_flow
+
+__all__ = ["run", "section"]
+
+THESIS_SECONDS = 0.4
+THESIS_HOURS = 4.0
+N_SAMPLES = 1000
+_TOGETHER = 50
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Time the thesis' way."""
+    data = context.dataset("discrete")
+    network, flow = load_encoder(context), load_flow(context)
+    spectra = data.spectra(slice(data.test.start, data.test.start + context.size(_TOGETHER, 10, 4)))
+    repeat = context.size(7, 3, 1)
+
+    @torch.no_grad()
+    def answer(n: int) -> None:
+        flow.sampler(network.encode(spectra[:n]), N_SAMPLES)
+
+    @torch.no_grad()
+    def encode(n: int) -> None:
+        network.encode(spectra[:n])
+
+    n = len(spectra)
+    encoder, posterior = context.result("encoder"), context.result("posterior")
+    alone = fastest(lambda: answer(1), repeat)
+    result = {
+        "threads": torch.get_num_threads(),
+        "n_together": n,
+        "seconds_alone": alone,
+        "seconds_together": fastest(lambda: answer(n), repeat) / n,
+        "encoder_seconds_alone": fastest(lambda: encode(1), repeat),
+        "encoder_seconds_together": fastest(lambda: encode(n), repeat) / n,
+        "thesis_seconds_over_ours": THESIS_SECONDS / alone,
+        "encoder_minutes": encoder["minutes"],
+        "encoder_spectra_per_second": encoder["spectra_seen"] / (60 * encoder["minutes"]),
+        "flow_minutes": posterior["sfhflow"]["minutes"],
+        "channels": encoder["plan"]["channels"],
+    }
+    seen = 250 * 128 * 128
+    result["hours_of_thesis_scale"] = seen / result["encoder_spectra_per_second"] / 3600
+    if "sbi" in posterior:
+        result["sbi_flow_minutes"] = posterior["sbi"]["minutes"]
+    return result
+
+
+def section(result: dict[str, Any]) -> list[str]:
+    """Lines of the page."""
+    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''} of a processor"
+    rows = [
+        ("encoder, one galaxy", 1e3 * result["encoder_seconds_alone"], ""),
+        (f"encoder, {result['n_together']} at once, each", 1e3 * result["encoder_seconds_together"], ""),
+        (f"encoder and {N_SAMPLES} samples, one galaxy", 1e3 * result["seconds_alone"], 1e3 * THESIS_SECONDS),
+        (f"the same, {result['n_together']} at once, each", 1e3 * result["seconds_together"], ""),
+    ]
+    lines = [
+        f"The thesis' encoder (with {result['channels']} channels) and flow by this package on {threads}; the thesis "
+        "used an NVIDIA P100.",
+        "",
+        "| | ms here | ms in the thesis |",
+        "|---|---:|---:|",
+        *(f"| {name} | {here:.3g} | {there if there == '' else f'{there:.0f}'} |" for name, here, there in rows),
+        "",
+        f"Training: {result['encoder_minutes']:.1f} minutes for the encoder at its scale, "
+        f"{result['flow_minutes']:.1f} for the flow"
+        + (f" ({result['sbi_flow_minutes']:.1f} by sbi)" if "sbi_flow_minutes" in result else "")
+        + f"; at this rate the thesis' 250 epochs would take {result['hours_of_thesis_scale']:.0f} hours. The thesis "
+        f"took {THESIS_HOURS:.0f} hours for both.",
+    ]
+    return lines
+
+
+def fastest(work: Callable[[], None], repeat: int) -> float:
+    """Seconds of the fastest repetition, after one that is not counted."""
+    work()
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
