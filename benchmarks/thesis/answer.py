@@ -8,7 +8,11 @@ where white noise of standard deviation :math:`\sigma` a pixel has the same on e
 spectra need never be made: noise is drawn on the components, afresh in every batch.  Beyond the components kept,
 spectra differ by less than rounding errors, and noise there says nothing about the galaxy.
 
-A residual network makes a context of them, and a flow the density of ten unbounded coordinates: nine isometric
+A galaxy's spectrum is linear in its history once [M/H] is known, so the first layer is a choice among linear maps,
+
+.. math:: h = \sum_k g_k(f) (W_k f + b_k), \qquad \sum_k g_k = 1,
+
+whose weights g a small network sees in the spectrum.  A residual network makes a context of h, and a flow the density of ten unbounded coordinates: nine isometric
 log-ratios of the ten gaps between 0, t10 ... t90 and the age of the Universe, and the logit of [M/H] within the
 library (`sfhflow.parameters`).  So no sample is unordered or out of range.  The network learns first to predict
 the ten quantities (log-cosh loss, as the thesis' encoder), then both learn together by the log-probability.
@@ -49,20 +53,38 @@ class Plan:
         Spectra in a batch.
     rate : float
         Largest learning rate; it rises and falls along a cosine in each of the two parts.
-    width, depth : int
-        Of the residual network.
+    width, depth, experts : int
+        Of the residual network, and linear maps before it.
     components : int
         Principal components.
     """
 
     noise: float = 0.0
     regression: int = 20
-    density: int = 10
-    batch: int = 512
+    density: int = 8
+    batch: int = 256
     rate: float = 2e-3
     width: int = 256
     depth: int = 4
-    components: int = 100
+    experts: int = 8
+    components: int = 200
+
+
+class Experts(nn.Module):
+    """Mean of linear maps, weighted as a network of the same input says."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, experts: int) -> None:
+        super().__init__()
+        self.experts = experts
+        self.gate = nn.Sequential(
+            nn.Linear(n_inputs, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, experts)
+        )
+        self.maps = nn.Linear(n_inputs, experts * n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (N, n_outputs) of inputs (N, n_inputs)."""
+        share = self.gate(x).softmax(-1)
+        return torch.einsum("nk,nkd->nd", share, self.maps(x).unflatten(-1, (self.experts, -1)))
 
 
 class Answer(nn.Module):
@@ -82,7 +104,10 @@ class Answer(nn.Module):
         self.register_buffer("location", torch.zeros(10))
         self.register_buffer("scale", torch.ones(10))
         n_features = self.axes.shape[1]
-        self.encoder = residual_layers(n_features, plan.width, plan.depth, plan.width)
+        self.encoder = nn.Sequential(
+            Experts(n_features, plan.width, plan.experts),
+            residual_layers(plan.width, plan.width, plan.depth, plan.width),
+        )
         self.head = nn.Linear(plan.width, 10)
         self.context = nn.Sequential(nn.SiLU(), nn.Linear(plan.width + 10, 128), nn.SiLU())
         self.flow = ConditionalFlow(10, 128, components=8, transforms=2, hidden=(64,), bins=8)
@@ -147,8 +172,7 @@ def log_cosh(difference: Tensor) -> Tensor:
 def train(data: Dataset, plan: Plan, *, seed: int = 0) -> tuple[Answer, list[dict[str, float]]]:
     """Train on the training part of a data set; the losses of every epoch, on training and validation spectra."""
     torch.manual_seed(seed)
-    ends = data.view.metallicities[[0, -1]].tolist()
-    answer = Answer(data.coefficients.shape[1], (ends[0], ends[1]), plan)
+    answer = Answer(data.coefficients.shape[1], data.ends, plan)
     answer.initialise(data)
     return answer, list(_Training(answer, data, seed).run())
 

@@ -6,58 +6,60 @@ The galaxies of the benchmark have five parameters: three time quantiles, the pr
 
 .. math:: p(z \mid x) \propto \exp\left(-\frac{|z|^2}{2} - \frac{|m(z) - x|^2}{2 \sigma^2}\right)
 
-with the forward model m of the benchmark itself.  It is sampled by population Monte Carlo (Cappe et al. 2004, J.
-Comput. Graph. Stat. 13, 907): particles are drawn around the good ones of the round before, from a mixture of
-Student distributions as wide as the Fisher information there says, and weighted by posterior over mixture; the
-likelihood is tempered until enough particles matter.  The first round is chosen among simulated galaxies.  Many spectra are treated at once.
+with the forward model m of the benchmark itself.  It is sampled by importance: a flow, trained on the same spectra
+as the answer that is judged and given its encoder, proposes parameters z, and each sample has the weight of the
+posterior over the flow's density.  The weights make the result exact whatever the flow has learned; how well is
+told by the effective number of samples.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from benchmarks.thesis.answer import Answer
 from benchmarks.thesis.dataset import Dataset, normalised, weights_and_times
 from benchmarks.thesis.library import Library
+from sfhflow.flow import ConditionalFlow
 
-__all__ = ["Forward", "Particles", "effective", "first_round", "sample", "weighted_median"]
+__all__ = ["Forward", "Particles", "Proposal", "sample"]
 
 # log SFR - log M when both are uniform, in -50..0 and 9..12
 _LOG_SFR, _LOG_MASS = (-50.0, 0.0), (9.0, 12.0)
-_DEGREES = 5.0
-_CENTRES = 32
-# of the differences that give the slopes of spectra: rounding errors must not look like information
-_STEP = 0.03
 _EDGE = 1e-9
 _ROWS = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Particles:
-    """Weighted particles of S spectra.
+    """Weighted samples of the posteriors of S spectra.
 
     Attributes
     ----------
     z : Tensor of shape (S, P, 5)
         Parameters.
-    log_likelihood : Tensor of shape (S, P)
-    log_weight : Tensor of shape (S, P)
-        Prior over proposal.
+    weights : Tensor of shape (S, P)
+        They sum to one.
     quantities : Tensor of shape (S, P, 10)
         Formation times in Gyr and [M/H].
     """
 
     z: Tensor
-    log_likelihood: Tensor
-    log_weight: Tensor
+    weights: Tensor
     quantities: Tensor
 
-    def weights(self, temperature: Tensor) -> Tensor:
-        """Normalised weights (S, P) with the likelihood to the power of 1 / temperature (S,)."""
-        return (self.log_weight + self.log_likelihood / temperature[:, None]).softmax(1)
+    def effective(self) -> Tensor:
+        """Effective number (S,) of samples."""
+        return 1 / self.weights.square().sum(1)
+
+    def median(self) -> Tensor:
+        """Medians (S, 10) of the quantities."""
+        ordered, order = self.quantities.sort(1)
+        below = self.weights[..., None].expand_as(ordered).gather(1, order).cumsum(1)
+        index = (below < 0.5).sum(1, keepdim=True).clamp(max=ordered.shape[1] - 1)
+        return ordered.gather(1, index)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ class Forward:
         times = 1 - (1 - stick).cumprod(1)
         ssfr = _ssfr(unit[:, 3])
         mass = torch.full_like(ssfr, 10.0)
-        low, high = self.data.view.metallicities[[0, -1]].tolist()
+        low, high = self.data.ends
         parts = [mass, ssfr + mass, torch.full_like(mass, 3.0), *times.unbind(1)]
         return torch.stack(parts, 1), low + (high - low) * unit[:, 4]
 
@@ -92,7 +94,7 @@ class Forward:
         before = torch.cat([torch.zeros_like(times[:, :1]), times[:, :-1]], 1)
         stick = (times - before) / (1 - before)
         unit = 1 - (1 - stick) ** torch.tensor([3.0, 2.0, 1.0], dtype=tuples.dtype)
-        low, high = self.data.view.metallicities[[0, -1]].tolist()
+        low, high = self.data.ends
         rest = [_ssfr_below(tuples[:, 1] - tuples[:, 0]), (metallicity - low) / (high - low)]
         return torch.special.ndtri(torch.cat([unit, torch.stack(rest, 1)], 1).clamp(_EDGE, 1 - _EDGE))
 
@@ -116,145 +118,71 @@ def _ssfr(unit: Tensor) -> Tensor:
     return low + torch.where(first < narrow, first, torch.where(middle < width, middle, last))
 
 
-def first_round(forward: Forward, observed: Tensor, noise: float, rows: slice, n: int) -> Particles:
-    """The `n` simulated galaxies of `rows` nearest to each observed spectrum (S, R), as particles from the prior."""
-    data = forward.data
-    known = data.histories
-    z = forward.parameters(known.tuples[rows], known.metallicity[rows])
-    quantities = torch.cat([known.times[rows], known.metallicity[rows, None]], 1)
-    bank = data.coefficients[rows]
-    chosen, likelihoods = [], []
-    for some in observed.split(64):
-        distance = torch.cdist(some, bank, compute_mode="donot_use_mm_for_euclid_dist").double()
-        near, index = distance.topk(n, dim=1, largest=False)
-        chosen.append(index)
-        likelihoods.append(-0.5 * (near / noise) ** 2)
-    index, likelihood = torch.cat(chosen), torch.cat(likelihoods)
-    return Particles(z[index], likelihood, torch.zeros_like(likelihood), quantities[index])
+class Proposal(nn.Module):
+    """Flow over the five parameters, given the features that an answer's encoder makes of spectra."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer.eval().requires_grad_(requires_grad=False)
+        n_hidden = answer.plan.width + 10
+        self.context = nn.Sequential(nn.Linear(n_hidden, 256), nn.SiLU(), nn.Linear(256, 128), nn.SiLU())
+        self.flow = ConditionalFlow(5, 128, components=8, transforms=4, hidden=(64,), bins=8)
+
+    def contexts(self, features: Tensor) -> Tensor:
+        """Contexts (N, 128) of features (N, K)."""
+        with torch.no_grad():
+            hidden = self.answer.encoder(features)
+            hidden = torch.cat([hidden, self.answer.head(nn.functional.silu(hidden))], 1)
+        return self.context(hidden)
+
+    def fit(self, data: Dataset, forward: Forward, *, epochs: int, batch: int = 512, seed: int = 0) -> None:
+        """Train on the training part of a data set, with fresh noise in every batch."""
+        generator = torch.Generator().manual_seed(seed + 17)
+        rows = torch.arange(len(data))[data.train]
+        features = self.answer.features(data.coefficients[rows])
+        z = forward.parameters(data.histories.tuples[rows], data.histories.metallicity[rows]).float()
+        weights = [*self.context.parameters(), *self.flow.parameters()]
+        optimizer = torch.optim.AdamW(weights, 2e-3, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * (len(rows) // batch))
+        for _ in range(epochs):
+            for some in torch.randperm(len(rows), generator=generator).split(batch):
+                if len(some) < batch:
+                    break
+                context = self.contexts(self.answer.noisy(features[some], generator))
+                loss = -self.flow.log_prob(z[some], context).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(weights, 5.0)
+                optimizer.step()
+                schedule.step()
 
 
+@torch.no_grad()
 def sample(
-    forward: Forward,
-    observed: Tensor,
-    noise: float,
-    start: Particles,
-    generator: torch.Generator,
-    *,
-    rounds: int = 10,
-    kept: int = 4,
-    n: int = 256,
+    proposal: Proposal, forward: Forward, observed: Tensor, noise: float, n: int, generator: torch.Generator
 ) -> Particles:
-    """Particles of the posteriors of observed spectra, all those of the last `kept` rounds.
+    """Weighted samples of the posteriors of observed spectra.
 
     Parameters
     ----------
-    forward : Forward
-        The forward model.
+    proposal, forward
+        Where parameters come from, and what spectra they give.
     observed : Tensor of shape (S, R)
         Coefficients of noisy spectra.
     noise : float
         Standard deviation of the noise a pixel.
-    start : Particles
-        From which the first round is drawn.
-    rounds, kept, n : int
-        Rounds, those whose particles are returned, and particles of each.
+    n : int
+        Samples of each spectrum.
     """
-    scaled = start
-    history: list[Particles] = []
-    for _ in range(rounds):
-        now = _round(forward, observed, noise, scaled, generator, n)
-        history.append(now)
-        # the particles of the last rounds together are the better mixture to draw from
-        scaled = _joined(history[-2:])
-    return _joined(history[-kept:])
-
-
-def _round(
-    forward: Forward, observed: Tensor, noise: float, last: Particles, generator: torch.Generator, n: int
-) -> Particles:
-    """Draw `n` particles around some of the `last` ones, chosen by weight."""
-    temperature = _temperature(last, _CENTRES)
-    index = torch.multinomial(last.weights(temperature), _CENTRES, replacement=True, generator=generator)
-    centres = last.z.gather(1, index[..., None].expand(-1, -1, last.z.shape[-1]))
-    precision = _precision(forward, centres, noise) / temperature[:, None, None, None]
-    # the prior is a standard normal distribution
-    precision += torch.eye(centres.shape[-1], dtype=precision.dtype)
-    # precision = L L^T; inverse(L)^T turns standard normal numbers into the kernel's
-    whiten = torch.linalg.cholesky(precision)
-    shape = (len(centres), _CENTRES, n // _CENTRES, centres.shape[-1])
-    normal = torch.randn(shape, generator=generator, dtype=centres.dtype)
-    half = torch.full(shape[:3], _DEGREES / 2, dtype=centres.dtype)
-    stretch = (_DEGREES / (2 * torch._standard_gamma(half, generator=generator))).sqrt()
-    apart = torch.linalg.solve_triangular(whiten.mT, normal.mT, upper=True).mT
-    z = (centres[:, :, None] + apart * stretch[..., None]).flatten(1, 2)
-    coefficients, quantities = _by_parts(forward, z)
-    likelihood = -0.5 * ((coefficients - observed[:, None]).double() / noise).square().sum(-1)
-    prior = -0.5 * z.square().sum(-1)
-    return Particles(z, likelihood, prior - _mixture_density(z, centres, whiten), quantities)
-
-
-def _precision(forward: Forward, centres: Tensor, noise: float) -> Tensor:
-    """Fisher information (S, K, 5, 5) of spectra at the centres (S, K, 5), by finite differences."""
-    n = centres.shape[-1]
-    # towards the prior's centre, where nothing is at the end of its range
-    step = -_STEP * torch.where(centres >= 0, 1.0, -1.0)
-    moved = centres[:, :, None] + torch.diag_embed(step)
-    every = torch.cat([centres[:, :, None], moved], 2).flatten(1, 2)
-    spectra = _by_parts(forward, every)[0].unflatten(1, (centres.shape[1], n + 1)).double()
-    jacobian = (spectra[:, :, 1:] - spectra[:, :, :1]) / (step[..., None] * noise)
-    return jacobian @ jacobian.mT
-
-
-def _by_parts(forward: Forward, z: Tensor) -> tuple[Tensor, Tensor]:
-    parts = [forward(some) for some in z.flatten(0, 1).split(_ROWS)]
-    coefficients, quantities = (torch.cat(some).unflatten(0, z.shape[:2]) for some in zip(*parts, strict=True))
-    return coefficients, quantities
-
-
-def _mixture_density(z: Tensor, centres: Tensor, whiten: Tensor) -> Tensor:
-    """Log density (S, P) at z (S, P, D) of an equal mixture of Student distributions, up to a constant.
-
-    The distribution around a centre c (S, K, D) has the precision L L^T, with L = `whiten` (S, K, D, D).
-    """
-    white = torch.einsum("skpd,skde->skpe", z[:, None] - centres[:, :, None], whiten)
-    logs = -0.5 * (_DEGREES + z.shape[-1]) * torch.log1p(white.square().sum(-1) / _DEGREES)
-    logs += whiten.diagonal(dim1=-2, dim2=-1).log().sum(-1)[..., None]
-    return logs.logsumexp(1) - math.log(centres.shape[1])
-
-
-def _temperature(particles: Particles, wanted: float) -> Tensor:
-    """Smallest temperature (S,), at least one, at which `wanted` particles of each spectrum matter, or the best.
-
-    Too hot is as bad as too cold: the target is then wider than what the particles were drawn from.
-    """
-    steps = torch.linspace(0, 12, 49, dtype=torch.float64).exp()
-    ones = torch.ones(len(particles.z), dtype=torch.float64)
-    found = torch.stack([effective(particles.weights(step * ones)) for step in steps])
-    enough = found >= torch.minimum(found.amax(0), torch.tensor(wanted, dtype=torch.float64))
-    return steps[enough.int().argmax(0)]
-
-
-def effective(weights: Tensor) -> Tensor:
-    """Effective number (S,) of particles with normalised weights (S, P)."""
-    return 1 / weights.square().sum(1)
-
-
-def _joined(rounds: list[Particles]) -> Particles:
-    """Particles of several rounds; each round counts by its effective number."""
     parts = []
-    one = torch.ones(len(rounds[0].z), dtype=torch.float64)
-    for some in rounds:
-        log = some.log_weight + some.log_likelihood
-        # rounds have their own normalisation: the mean weight is the evidence
-        share = effective(some.weights(one)).log() - log.logsumexp(1)
-        parts.append(Particles(some.z, some.log_likelihood, some.log_weight + share[:, None], some.quantities))
-    names = ("z", "log_likelihood", "log_weight", "quantities")
-    return Particles(*(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
-
-
-def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Medians (S, D) of values (S, P, D) with weights (S, P)."""
-    ordered, order = values.sort(1)
-    below = weights[..., None].expand_as(values).gather(1, order).cumsum(1)
-    index = (below < 0.5 * below[:, -1:]).sum(1, keepdim=True).clamp(max=values.shape[1] - 1)
-    return ordered.gather(1, index)[:, 0]
+    for some in observed.split(max(1, _ROWS // n)):
+        context = proposal.contexts(proposal.answer.features(some))
+        normal = torch.randn(len(some), n, proposal.flow.n_noise, generator=generator)
+        z = proposal.flow.sample(context, normal)
+        density = proposal.flow.log_prob(z, context[:, None].expand(-1, n, -1)).double()
+        coefficients, quantities = forward(z.flatten(0, 1))
+        apart = coefficients.unflatten(0, z.shape[:2]) - some[:, None]
+        likelihood = -0.5 * (apart.double() / noise).square().sum(-1)
+        log_weight = likelihood - 0.5 * z.double().square().sum(-1) - density
+        parts.append((z, log_weight.softmax(1), quantities.unflatten(0, z.shape[:2])))
+    return Particles(*(torch.cat(some) for some in zip(*parts, strict=True)))

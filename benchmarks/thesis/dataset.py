@@ -101,6 +101,12 @@ class Dataset:
         return self.view.wavelength
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Smallest and largest [M/H] in dex."""
+        low, high = self.view.metallicities[[0, -1]].tolist()
+        return low, high
+
+    @property
     def train(self) -> slice:
         """The first 80 % of the galaxies."""
         return slice(0, len(self) * 8 // 10)

@@ -30,7 +30,6 @@ from sfhflow.diagnostics import (
     reduce_samples,
     uniformity_p_value,
 )
-from sfhflow.plots.recovery import losses, recovery
 from sfhflow.plots.style import COLUMN_INCHES, new_figure
 
 __all__ = [
@@ -116,13 +115,12 @@ def thesis_numbers(data: Path) -> dict[str, dict[str, float]]:
 
 
 def scatter_figure(found: Measured, names: Sequence[str] = ("t10", "t50", "t90", "mh")) -> Figure:
-    """Posterior medians against the truth (thesis figure 13)."""
+    """Posterior medians against the truth (thesis figure 13), of 5000 galaxies at most."""
     figure = new_figure(2 * COLUMN_INCHES, 1.95 * COLUMN_INCHES)
-    scores = r2_row(found.posteriors.median, found.posteriors.truth)
+    few = found.posteriors.rows(slice(0, 5000))
     for ax, name in zip(figure.subplots(2, 2).flat, names, strict=True):
         i = NAMES.index(name)
-        truth, median = found.posteriors.truth[:, i], found.posteriors.median[:, i]
-        recovery(truth, median, name=name, note=f"$R^2$ = {scores[name]:.4f}", ax=ax)
+        plots.predicted_true(few.median[:, i], few.truth[:, i], name=name, ax=ax)
     return figure
 
 
@@ -134,7 +132,8 @@ def losses_figure(history: Sequence[Mapping[str, float]]) -> Figure:
         rows = [row for row in history if row["part"] == part]
         if rows:
             curves = {name: [row[name] for row in rows] for name in ("training", "validation")}
-            losses(curves, label=labels[part], log=part == 0, ax=ax)
+            epochs = range(1, len(rows) + 1)
+            plots.learning_curves(list(epochs), curves, ylabel=labels[part], log=part == 0, ax=ax)
     return figure
 
 
