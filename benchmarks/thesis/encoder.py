@@ -2,8 +2,8 @@
 
 The authors' code (github.com/patriglesias/SBI_SFHs) takes 250 "epochs" of 128 batches of 128 spectra, 4.1 million
 spectra in all, with Adam and a learning rate that rises to 5e-4 and falls to zero.  On a GPU (`--device cuda`)
-this stage does the same.  A CPU core takes the network through some tens of spectra a second; there the training is
-as long as `_PLANS` says, with a quarter of the channels, and the results say so.
+this stage does the same.  A CPU core takes the network through some tens of spectra a second; there the training
+is as long as `_PLANS` says, with a quarter of the channels, and the results say so.
 
 A checkpoint is written after every epoch; a run that finds one goes on from it.
 """

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool1d, softplus
 

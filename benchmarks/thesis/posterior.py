@@ -117,11 +117,9 @@ def section(result: dict[str, Any]) -> list[str]:
     ]
     for name in packages:
         row = result[name]
-        lines.append(
-            f"| thesis' flow by {name} | "
-            + " | ".join(f"{row['r2'][quantity]:.3f}" for quantity in shown)
-            + f" | {row['log_prob']:.2f} | {100 * row['impossible']:.1f} % | {row['epochs']} | {row['minutes']:.1f} |"
-        )
+        cells = [f"thesis' flow by {name}", *(f"{row['r2'][quantity]:.3f}" for quantity in shown)]
+        cells += [f"{row['log_prob']:.2f}", f"{100 * row['impossible']:.1f} %"]
+        lines.append("| " + " | ".join([*cells, str(row["epochs"]), f"{row['minutes']:.1f}"]) + " |")
     lines.append("| thesis | " + " | ".join(f"{THESIS[quantity]:.3f}" for quantity in shown) + " | | | | |")
     if "sbi" not in result:
         lines += ["", "sbi is not installed where this was run."]
