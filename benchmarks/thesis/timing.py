@@ -1,8 +1,8 @@
 """Stage: what an answer costs (thesis section 4.2): encoder and 1000 posterior samples of a galaxy, and training.
 
 The thesis reports 0.4 s a galaxy and four hours of training (one for the encoder, three for the flow) on an NVIDIA
-P100.  Here the same network, with all its channels (its weights do not matter for that), and the same flow are timed
-on this machine's processor, one galaxy at a time and many at once, as the fastest of several repetitions.
+P100.  Here the same network, with all its channels (its weights do not matter for that), and the same flow are
+timed on this machine's processor, one galaxy at a time and many at once, as the fastest of several repetitions.
 """
 
 from __future__ import annotations
