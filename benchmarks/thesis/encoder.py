@@ -2,8 +2,8 @@
 
 The authors' code (github.com/patriglesias/SBI_SFHs) takes 250 "epochs" of 128 batches of 128 spectra, 4.1 million
 spectra in all, with Adam and a learning rate that rises to 5e-4 and falls to zero.  On a GPU (`--device cuda`)
-this stage does the same.  A CPU core takes the network through some tens of spectra a second; there the training is
-as long as `_PLANS` says, with a quarter of the channels, and the results say so.
+this stage does the same.  A CPU core takes the network through some tens of spectra a second; there the training
+is as long as `_PLANS` says, with a quarter of the channels, and the results say so.
 
 A checkpoint is written after every epoch; a run that finds one goes on from it.
 """
@@ -61,7 +61,7 @@ _PLANS = {
     "thesis": Plan(
         epochs=250, batches=128, batch_size=128, channels=CHANNELS, n_validation=15_000, n_encoded=150_000
     ),
-    "full": Plan(epochs=12, batches=128, batch_size=64, channels=128, n_validation=1_000, n_encoded=40_000),
+    "full": Plan(epochs=10, batches=192, batch_size=32, channels=128, n_validation=1_000, n_encoded=30_000),
     "quick": Plan(epochs=2, batches=20, batch_size=32, channels=32, n_validation=256, n_encoded=2_000),
     "tiny": Plan(epochs=2, batches=2, batch_size=8, channels=16, n_validation=32, n_encoded=300),
 }

@@ -30,8 +30,7 @@ __all__ = ["run", "section"]
 Array = NDArray[np.float64]
 
 LINES = {
-    "Ca K": 3933.66,
-    "Ca H": 3968.47,
+    "Ca H, K": 3951.07,
     "Hδ": 4101.73,
     "G": 4300.0,
     "Hγ": 4340.46,
@@ -77,12 +76,13 @@ def run(context: Context) -> dict[str, Any]:
 
 def section(result: dict[str, Any]) -> list[str]:
     """Lines of the page."""
+    n_latents, n_spectra = len(result["correlation"]), result["n_spectra"]
     place = {"UMAP": "The map is made by UMAP", "PCA": "umap-learn is not installed: the map is of two components"}
     names = list(result["sorted"])
     return [
-        f"The {len(result['correlation'])} latent numbers of {result['n_spectra']} test spectra. Their correlations "
-        f"with one another are {result['mean_absolute_correlation']:.2f} in the mean of the absolute values and "
-        f"{result['largest_absolute_correlation']:.2f} at most.",
+        f"The {n_latents} latent numbers of {n_spectra:,} test spectra. Their correlations with one another have "
+        f"a mean absolute value of {result['mean_absolute_correlation']:.2f} and reach "
+        f"{result['largest_absolute_correlation']:.2f}.",
         "",
         "![Correlations of the latent numbers](figures/latent-correlations.png)",
         "",
@@ -90,8 +90,8 @@ def section(result: dict[str, Any]) -> list[str]:
         "",
         "![Correlation of latent numbers with the flux](figures/latent-flux.png)",
         "",
-        f"{place[result['embedding']]}. R2 of each quantity from the mean of its {_NEIGHBOURS} nearest neighbours, "
-        "on the map and among all latent numbers:",
+        f"{place[result['embedding']]}. R2 of each quantity from the mean of its {_NEIGHBOURS} nearest neighbours "
+        "on the map, and among all latent numbers:",
         "",
         "| | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(names),
@@ -113,8 +113,11 @@ def embed(values: Array, seed: int) -> tuple[Array, str]:
     """Places (N, 2) of points (N, K) on a map, and its method: UMAP if it is installed, else PCA."""
     white = _whitened(values)
     if find_spec("umap"):
-        umap = import_module("umap")
-        return np.asarray(umap.UMAP(random_state=seed, n_jobs=1).fit_transform(white), dtype=float), "UMAP"
+        umap, threads = import_module("umap"), torch.get_num_threads()
+        points = umap.UMAP(random_state=seed, n_jobs=1).fit_transform(white)
+        # its compiler changes the number of threads of the whole process
+        torch.set_num_threads(threads)
+        return np.asarray(points, dtype=float), "UMAP"
     _, _, axes = np.linalg.svd(white, full_matrices=False)
     return white @ axes[:2].T, "PCA"
 
@@ -148,13 +151,13 @@ def _draw_flux(context: Context, wavelength: Array, with_flux: Array) -> None:
         flux_correlation(wavelength, with_flux[k], lines=LINES, names=k == 0, label=label, ax=ax)
         if k < N_DRAWN - 1:
             ax.set_xlabel("")
-    figure.savefig(context.figure("latent-flux"))
+    figure.savefig(context.figure("latent-flux"), dpi=110)
 
 
 def _draw_map(context: Context, points: Array, quantities: dict[str, Array]) -> None:
-    figure = new_figure(2.1 * COLUMN_INCHES, 4.4)
+    figure = new_figure(2.2 * COLUMN_INCHES, 4.0)
     axes = figure.subplots(2, 3).flat
     for (name, values), ax in zip(quantities.items(), axes, strict=False):
         embedding(points, values, label=_INDICES.get(name) or LABELS[name], ax=ax)
     list(figure.axes)[5].set_visible(False)
-    figure.savefig(context.figure("latent-map"))
+    figure.savefig(context.figure("latent-map"), dpi=130)

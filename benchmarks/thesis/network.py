@@ -26,6 +26,7 @@ N_LATENTS = 16
 CHANNELS = 512
 """Of the last block; the first two have a quarter and a half of it."""
 
+_COMPRESS = (128, 64, 32)
 _HEAD = (16, 32)
 
 
@@ -37,8 +38,7 @@ class ThesisNetwork(nn.Module):
     n_outputs : int
         Quantities that the head estimates.
     channels : int
-        Channels of the last block, `CHANNELS` for the thesis' network; everything up to the latent numbers scales
-        with it.
+        Channels of the last block, `CHANNELS` for the thesis' network; the first two have a quarter and a half.
     """
 
     def __init__(self, n_outputs: int = 10, channels: int = CHANNELS) -> None:
@@ -47,9 +47,8 @@ class ThesisNetwork(nn.Module):
         self.convolutions = nn.ModuleList(
             convolution_block(*sizes, kernel) for sizes, kernel in zip(pairwise(widths), KERNELS, strict=True)
         )
-        half = channels // 2
         self.compress = nn.Sequential()
-        hidden = (half, half // 2, half // 4, half // 8)
+        hidden = (channels // 2, *_COMPRESS)
         for n_in, n_out in pairwise(hidden):
             self.compress.extend([nn.Linear(n_in, n_out), nn.PReLU(n_out)])
         self.compress.append(nn.Linear(hidden[-1], N_LATENTS))

@@ -41,7 +41,7 @@ def predicted_true(prediction: ArrayLike, truth: ArrayLike, *, name: str, ax: Ax
     ax = axes_or_new(ax, height=COLUMN_INCHES)
     x, y = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
     limits = _limits(np.concatenate([x, np.quantile(y, [0.002, 0.998])]))
-    size, alpha = (2.0, 0.5) if len(x) < 3000 else (1.0, 0.2)
+    size, alpha = np.clip(60 / np.sqrt(len(x)), 1.0, 4.0), np.clip(15 / np.sqrt(len(x)), 0.2, 0.8)
     ax.plot(x, y, ".", ms=size, alpha=alpha, mew=0, color=BLUE, rasterized=True)
     ax.plot(limits, limits, color=RED, lw=0.9)
     ax.set(xlim=limits, ylim=limits, aspect="equal")
@@ -111,10 +111,9 @@ def learning_curves(
     *,
     xlabel: str = "epoch",
     ylabel: str = "loss",
-    log: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw losses of a training against epochs.
+    """Draw losses of a training against epochs, on a logarithmic scale if they fall to less than a third.
 
     Parameters
     ----------
@@ -124,8 +123,6 @@ def learning_curves(
         Losses by name.
     xlabel, ylabel : str
         Labels of the axes.
-    log : bool
-        Whether the losses are on a logarithmic scale; they must be positive then.
     ax : Axes, optional
         Where to draw.
     """
@@ -133,7 +130,8 @@ def learning_curves(
     for k, (name, values) in enumerate(curves.items()):
         color, line = line_style(k)
         ax.plot(np.asarray(epochs, dtype=float), np.asarray(values, dtype=float), color=color, ls=line, label=name)
-    if log:
+    every = np.concatenate([np.asarray(values, dtype=float) for values in curves.values()])
+    if 0 < 3 * every.min() < every.max():
         ax.set_yscale("log")
     legend(ax)
     return finish(ax, xlabel, ylabel)

@@ -82,8 +82,7 @@ def flux_correlation(
         if x[0] < centre < x[-1]:
             ax.axvline(centre, color=GREY, lw=0.6, ls=":")
             if names:
-                style = {"fontsize": TICK_POINTS - 1.0, "rotation": 90, "ha": "center", "va": "bottom"}
-                ax.annotate(name, (centre, 1.03), annotation_clip=False, **style)
+                ax.annotate(name, (centre, 1.03), fontsize=TICK_POINTS - 1, rotation=90, ha="center", va="bottom")
     ax.plot(x, np.abs(np.asarray(correlation, dtype=float)), color=BLUE, lw=0.7)
     ax.set(xlim=(x[0], x[-1]), ylim=(0, 1))
     return finish(ax, "rest-frame wavelength in air [Å]", f"$|r|$ {label}".strip(), top=False)
