@@ -41,8 +41,8 @@ def plan(context: Context, case: str) -> Plan:
     if noise == 0:
         return Plan(regression=context.size(20, 4, 2), density=context.size(8, 3, 1))
     # with noise, fewer components differ by more than it, and there is less to learn
-    epochs = {"regression": context.size(4, 2, 1), "density": context.size(8, 2, 1)}
-    return Plan(noise=noise, components=100, experts=4, batch=512, **epochs)
+    epochs = {"regression": context.size(5, 2, 1), "density": context.size(10, 2, 1)}
+    return Plan(noise=noise, components=80, experts=4, batch=512, **epochs)
 
 
 def trained(context: Context, case: str) -> tuple[Answer, dict[str, Any]]:
