@@ -61,7 +61,7 @@ _PLANS = {
     "thesis": Plan(
         epochs=250, batches=128, batch_size=128, channels=CHANNELS, n_validation=15_000, n_encoded=150_000
     ),
-    "full": Plan(epochs=10, batches=192, batch_size=32, channels=128, n_validation=1_000, n_encoded=30_000),
+    "full": Plan(epochs=16, batches=320, batch_size=32, channels=128, n_validation=1_000, n_encoded=40_000),
     "quick": Plan(epochs=2, batches=20, batch_size=32, channels=32, n_validation=256, n_encoded=2_000),
     "tiny": Plan(epochs=2, batches=2, batch_size=8, channels=16, n_validation=32, n_encoded=300),
 }
