@@ -1,6 +1,7 @@
 """The thesis' encoder and flow: sizes of figure 7, attention as eq. 2, losses, and a training that goes on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(context, tmp_path)
         stopped.loop()
     again = encoder.Training(data, plan, broken)
     assert len(again.history) == 1
+    assert encoder.Training(data, replace(plan, epochs=3), broken).history == []
     again.loop()
     assert [row["validation"] for row in again.history] == pytest.approx(
         [row["validation"] for row in whole.history], rel=1e-5

@@ -10,6 +10,7 @@ A checkpoint is written after every epoch; a run that finds one goes on from it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -61,7 +62,7 @@ _PLANS = {
     "thesis": Plan(
         epochs=250, batches=128, batch_size=128, channels=CHANNELS, n_validation=15_000, n_encoded=150_000
     ),
-    "full": Plan(epochs=16, batches=320, batch_size=32, channels=128, n_validation=1_000, n_encoded=40_000),
+    "full": Plan(epochs=10, batches=192, batch_size=32, channels=128, n_validation=1_000, n_encoded=24_000),
     "quick": Plan(epochs=2, batches=20, batch_size=32, channels=32, n_validation=256, n_encoded=2_000),
     "tiny": Plan(epochs=2, batches=2, batch_size=8, channels=16, n_validation=32, n_encoded=300),
 }
@@ -180,7 +181,9 @@ class Training:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE)
         self.history: list[dict[str, float]] = []
         self.minutes, self.best_loss = 0.0, math.inf
-        self.checkpoint = context.file("encoder-checkpoint.safetensors")
+        # of this plan: another one's rate of learning would not fit
+        mark = hashlib.sha256(repr((plan, len(data))).encode()).hexdigest()[:8]
+        self.checkpoint = context.file(f"encoder-checkpoint-{mark}.safetensors")
         if self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint, self._modules(), self.optimizer)
             self.history, self.minutes, self.best_loss = (state[k] for k in ("history", "minutes", "best_loss"))

@@ -24,7 +24,7 @@ __all__ = ["run", "section"]
 THESIS_SECONDS = 0.4
 THESIS_HOURS = 4.0
 N_SAMPLES = 1000
-_TOGETHER = 50
+_TOGETHER = 32
 _THESIS_SPECTRA = 250 * 128 * 128
 
 
@@ -33,7 +33,7 @@ def run(context: Context) -> dict[str, Any]:
     data = context.dataset("discrete")
     network, flow = ThesisNetwork(channels=context.size(CHANNELS, CHANNELS, 32)).eval(), load_flow(context)
     spectra = data.spectra(slice(data.test.start, data.test.start + context.size(_TOGETHER, 10, 4)))
-    repeat = context.size(7, 3, 1)
+    repeat = context.size(3, 2, 1)
 
     @torch.no_grad()
     def answer(n: int) -> None:
