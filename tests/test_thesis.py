@@ -156,7 +156,8 @@ def test_importance_sampling_finds_a_posterior_that_many_draws_from_the_prior_fi
 
 def test_weighted_medians_are_those_of_repeated_samples():
     rng = np.random.default_rng(0)
-    values, counts = rng.normal(size=(1, 101, 10)), rng.integers(1, 5, (1, 101))
+    # an odd number of samples: one of them is the middle
+    values, counts = rng.normal(size=(1, 101, 10)), 1 + 2 * rng.integers(0, 3, (1, 101))
     particles = Particles(torch.zeros(1), torch.tensor(counts / counts.sum()), torch.tensor(values))
     wanted = np.quantile(np.repeat(values[0], counts[0], axis=0), 0.5, axis=0, method="inverted_cdf")
     np.testing.assert_allclose(particles.median()[0], wanted)

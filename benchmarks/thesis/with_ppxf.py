@@ -88,6 +88,7 @@ def _formation_times(ages_gyr: Array, mass: Array, shares: Array) -> Array:
     edges = np.concatenate([[0.0], 0.5 * (ages_gyr[1:] + ages_gyr[:-1]), [AGE_OF_UNIVERSE]])
     formed = np.concatenate([[0.0], np.cumsum(mass[::-1])])
     times = AGE_OF_UNIVERSE - edges[::-1]
-    # interpolation needs a rising curve: ages without mass change nothing
-    rising = np.concatenate([[True], np.diff(formed) > 0])
-    return np.interp(shares, formed[rising] / formed[-1], times[rising])
+    # the bin in which a share is reached; those without mass are passed over
+    bins = np.searchsorted(formed, shares * formed[-1]) - 1
+    inside = (shares * formed[-1] - formed[bins]) / np.diff(formed)[bins]
+    return times[bins] + inside * np.diff(times)[bins]
