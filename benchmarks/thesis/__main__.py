@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,11 @@ import torch
 
 import benchmarks.thesis
 from benchmarks.thesis.context import Context
+from benchmarks.thesis.page import TITLES, page, publish
 
 ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results.json"
 # in the order in which they are run; a stage may use the results and files of those before it
-STAGES = (
-    "data",
-    "encoder",
-    "latents",
-    "posterior",
-    "ours",
-    "noise",
-    "calibration",
-    "stacks",
-    "timing",
-)
+STAGES = tuple(TITLES)
 
 
 def run_stage(name: str, context: Context, *, again: bool = False) -> dict[str, Any]:
@@ -60,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=benchmarks.thesis.__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    known = [name for name in STAGES if find_spec(f"benchmarks.thesis.{name}")]
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"some of {', '.join(known)} (all)")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"some of {', '.join(STAGES)} (all)")
     parser.add_argument("--quick", action="store_true", help="see that it runs, in minutes")
     parser.add_argument("--out", type=Path, help="run folder (runs/thesis, runs/thesis-quick)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="other people's data")
@@ -70,14 +58,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="where the thesis' encoder is trained: cpu, cuda")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
-    unknown = sorted(set(options.stages) - set(known))
+    unknown = sorted(set(options.stages) - set(STAGES))
     if unknown:
-        parser.error(f"stages {', '.join(unknown)}: unknown, expected some of {', '.join(known)}")
+        parser.error(f"stages {', '.join(unknown)}: unknown, expected some of {', '.join(STAGES)}")
     torch.set_num_threads(options.threads)
     folder = options.out or ROOT / "runs" / ("thesis-quick" if options.quick else "thesis")
     context = Context(folder, options.data, quick=options.quick, seed=options.seed, device=options.device)
-    for name in options.stages or known:
+    for name in options.stages or STAGES:
         run_stage(name, context, again=options.again)
+    finish(context, private=options.quick or options.out is not None)
+
+
+def finish(context: Context, *, private: bool) -> None:
+    """Write results and page of all stages that have been run: for the documentation, or in the run folder."""
+    done = [name for name in STAGES if context.file(f"{name}.json").exists()]
+    stages = {name: context.result(name) for name in done}
+    settings = {
+        "quick": context.quick,
+        "seed": context.seed,
+        "n_spectra": context.n_spectra,
+        "thesis_library": context.library().is_thesis,
+    }
+    if not private:
+        publish(stages, settings, machine(), context.folder / "figures")
+        return
+    results = {"settings": settings, "machine": machine(), "stages": stages}
+    context.file("results.json").write_text(json.dumps(results, indent=1) + "\n")
+    context.file("thesis.md").write_text(page(results).replace("](thesis/", "](figures/"))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ A galaxy's spectrum is linear in its history once [M/H] is known, so the first l
 
 .. math:: h = \sum_k g_k(f) (W_k f + b_k), \qquad \sum_k g_k = 1,
 
-whose weights g a small network sees in the spectrum.  A residual network makes a context of h, and a flow the density of ten unbounded coordinates: nine isometric
-log-ratios of the ten gaps between 0, t10 ... t90 and the age of the Universe, and the logit of [M/H] within the
-library (`sfhflow.parameters`).  So no sample is unordered or out of range.  The network learns first to predict
-the ten quantities (log-cosh loss, as the thesis' encoder), then both learn together by the log-probability.
+whose weights g a small network sees in the spectrum.  A residual network makes a context of h, and a flow the
+density of ten unbounded coordinates: nine isometric log-ratios of the ten gaps between 0, t10 ... t90 and the age
+of the Universe, and the logit of [M/H] within the library (`sfhflow.parameters`).  So no sample is unordered or
+out of range.  The network learns first to predict the ten quantities (log-cosh loss, as the thesis' encoder), then
+both learn together by the log-probability.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.thesis.dataset import AGE_OF_UNIVERSE, Dataset
+from benchmarks.thesis.network import log_cosh
 from sfhflow.encoder.layers import residual_layers
 from sfhflow.flow import ConditionalFlow
 from sfhflow.parameters import Bounded, log_ratios_to_times, times_to_log_ratios
 
-__all__ = ["Answer", "Plan", "log_cosh", "train"]
+__all__ = ["Answer", "Plan", "train"]
 
 _ROWS = 4096
 # relative size of rounding errors: finer differences between spectra are not looked at
@@ -163,12 +165,6 @@ class Answer(nn.Module):
             yield self.quantities(self.flow.sample(self.encode(some)[1], noise))
 
 
-def log_cosh(difference: Tensor) -> Tensor:
-    """Log cosh of each element, without overflow."""
-    size = difference.abs()
-    return size + nn.functional.softplus(-2 * size) - math.log(2)
-
-
 def train(data: Dataset, plan: Plan, *, seed: int = 0) -> tuple[Answer, list[dict[str, float]]]:
     """Train on the training part of a data set; the losses of every epoch, on training and validation spectra."""
     torch.manual_seed(seed)
@@ -231,7 +227,7 @@ class _Training:
         features = self.answer.noisy(self.features[rows], self.generator)
         prediction, context = self.answer.encode(features)
         if not density:
-            return log_cosh(prediction - self.truth[rows]).mean()
+            return log_cosh(prediction, self.truth[rows])
         return -self.answer.flow.log_prob(self.u[rows], context).mean()
 
 

@@ -56,20 +56,22 @@ def section(result: dict[str, Any]) -> list[str]:
     """Lines of the page."""
     names = [name for name in _TITLES if name in result]
     lines = [
-        f"Of {result[names[0]]['n']:,} test spectra each, all ten quantities. Coverage is pooled over them; p is that "
-        "of the ranks of the ten (Kolmogorov-Smirnov, times ten), TARP the largest difference between expected and "
-        "nominal coverage of the joint posterior, beside the half width of its bootstrap band. With so many spectra "
-        "these tests see miscalibrations far smaller than the tolerance of the coverage.",
+        f"Of {result[names[0]]['n']:,} test spectra each, all ten quantities. Coverage is pooled over them; p is "
+        "that of the ranks of the ten (Kolmogorov-Smirnov, times ten), TARP the largest difference between "
+        "expected and nominal coverage of the joint posterior, beside the half width of its bootstrap band. With "
+        "so many spectra these tests see miscalibrations far smaller than the tolerance of the coverage.",
         "",
-        "| answer | " + " | ".join(f"in {100 * level:g} %" for level in LEVELS) + " | within 1.5 | p | TARP | band |",
+        "| answer | "
+        + " | ".join(f"in {100 * level:g} %" for level in LEVELS)
+        + " | within 1.5 | p | TARP | band |",
         "|---|" + "---:|" * len(LEVELS) + "---|---:|---:|---:|",
     ]
     for name in names:
         row = result[name]
         inside = " | ".join(f"{100 * value:.1f}" for value in row["coverage"].values())
         lines.append(
-            f"| {_TITLES[name]} | {inside} | {'yes' if row['passes']['coverage'] else 'no'} | {row['sbc_p']:.2g} | "
-            f"{row['tarp_largest']:.3f} | {row['tarp_half_width']:.3f} |"
+            f"| {_TITLES[name]} | {inside} | {'yes' if row['passes']['coverage'] else 'no'} | {row['sbc_p']:.2g} "
+            f"| {row['tarp_largest']:.3f} | {row['tarp_half_width']:.3f} |"
         )
     return [
         *lines,

@@ -60,7 +60,7 @@ class Context:
         return self.size(150_000, 7_500, 1_500)
 
     def library(self) -> Library:
-        """Open the library of single stellar populations: the thesis' own where its files are, else the shipped one."""
+        """Open the library of populations: the thesis' own where its files are, else the shipped one."""
         return self._once("library", lambda: open_library(self.data, self.folder))
 
     def histories(self, metallicities: Metallicities = "discrete") -> Histories:
@@ -88,8 +88,8 @@ class Context:
         metallicities : {"discrete", "continuous"}
             The thesis' 15 values of [M/H], or any in the same range.
         window : {"full", "stack", "stack-long"}
-            3540.5-7409.6 Angstrom as the library; or broadened to 320 km/s and the resolution of SDSS, in steps of 1
-            Angstrom, at 4023-5500 or 4023-6000 Angstrom.
+            3540.5-7409.6 Angstrom as the library; or broadened to 320 km/s and the resolution of SDSS, in steps of
+            1 Angstrom, at 4023-5500 or 4023-6000 Angstrom.
         """
         path = self.file(f"spectra-{metallicities}-{window}.safetensors")
 

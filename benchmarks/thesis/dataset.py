@@ -182,7 +182,7 @@ def make_dataset(histories: Histories, library: Library, window: Window, path: P
 
 
 def normalised(view: View, weights: Tensor, metallicity: Tensor) -> Tensor:
-    """Coefficients (N, R) of spectra divided by their medians, float32, from weights of age (N, A) and [M/H] (N,)."""
+    """Coefficients (N, R) of spectra divided by their medians, from weights of age (N, A) and [M/H] (N,)."""
     rank = min(_RANK, len(view.basis))
     basis = view.basis.float()
     parts = []

@@ -20,7 +20,7 @@ from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import NAMES, Dataset
 from benchmarks.thesis.measure import LEVELS, measure, r2_row
 from benchmarks.thesis.ours import CASES, SHOWN, trained
-from sfhflow.plots.style import COLUMN_INCHES, axes_or_new, finish, legend, line_style
+from sfhflow.plots.style import axes_or_new, finish, legend, line_style
 
 __all__ = ["run", "section"]
 
@@ -64,7 +64,11 @@ def _level(context: Context, case: str) -> dict[str, Any]:
             "r2": r2_row(exact.median().numpy(), truth),
             "coverage": _coverage(exact, truth),
             "effective_samples": dict(
-                zip(("5 %", "50 %"), np.quantile(exact.effective().numpy(), [0.05, 0.5]).round(1).tolist(), strict=True)
+                zip(
+                    ("5 %", "50 %"),
+                    np.quantile(exact.effective().numpy(), [0.05, 0.5]).round(1).tolist(),
+                    strict=True,
+                )
             ),
         },
         "spread_of_difference": _spread(ours, exact.median().numpy(), truth),
@@ -110,7 +114,8 @@ def _spread(
     rng = np.random.default_rng(0)
     rows = (rng.integers(len(truth), size=len(truth)) for _ in range(n))
     differences = [
-        [r2_row(best[row], truth[row])[name] - r2_row(ours[row], truth[row])[name] for name in NAMES] for row in rows
+        [r2_row(best[row], truth[row])[name] - r2_row(ours[row], truth[row])[name] for name in NAMES]
+        for row in rows
     ]
     return dict(zip(NAMES, np.std(differences, axis=0).round(4).tolist(), strict=True))
 
@@ -120,8 +125,8 @@ def section(result: dict[str, Any]) -> list[str]:
     levels = [name for name in LEVELS_OF_NOISE if name in result]
     first = result[levels[0]]
     lines = [
-        f"White noise on every pixel. R2 of our medians and of the best possible for the same {first['n_compared']} "
-        f"spectra, and of ours for {first['test']['n']:,}.",
+        f"White noise on every pixel. R2 of our medians and of the best possible for the same "
+        f"{first['n_compared']} spectra, and of ours for {first['test']['n']:,}.",
         "",
         "| S/N | | " + " | ".join(SHOWN) + " |",
         "|---:|---|" + "---:|" * len(SHOWN),
@@ -145,7 +150,9 @@ def section(result: dict[str, Any]) -> list[str]:
     )
     inside = "; ".join(
         f"S/N {result[name]['snr']}: "
-        + ", ".join(f"{100 * value:.1f} at {100 * float(at):.0f}" for at, value in result[name]["best"]["coverage"].items())
+        + ", ".join(
+            f"{100 * value:.1f} at {100 * float(at):.0f}" for at, value in result[name]["best"]["coverage"].items()
+        )
         for name in levels
     )
     return [

@@ -46,7 +46,7 @@ def plan(context: Context, case: str) -> Plan:
 
 
 def trained(context: Context, case: str) -> tuple[Answer, dict[str, Any]]:
-    """The answer of a case and the record of its training, on continuous [M/H], unless both are in the run folder."""
+    """Train the answer of a case on continuous [M/H], unless it is in the run folder; it and its record."""
     data, wanted = context.dataset("continuous", CASES[case][0]), plan(context, case)
     weights, log = (context.file(f"ours-{case}.{kind}") for kind in ("safetensors", "losses.json"))
     if not log.exists():
@@ -85,9 +85,9 @@ def run(context: Context) -> dict[str, Any]:
 def section(result: dict[str, Any]) -> list[str]:
     """Lines of the page."""
     lines = [
-        "Whitened principal components, a residual network and a flow over log-ratios of the gaps between formation "
-        "times (`benchmarks/thesis/answer.py`), trained on the spectra of any [M/H]; R2 of the posterior medians of "
-        f"{result['full']['discrete']['n']:,} test spectra.",
+        "Whitened principal components, a residual network and a flow over log-ratios of the gaps between "
+        "formation times (`benchmarks/thesis/answer.py`), trained on the spectra of any [M/H]; R2 of the "
+        f"posterior medians of {result['full']['discrete']['n']:,} test spectra.",
         "",
         "| | test [M/H] | " + " | ".join(SHOWN) + " |",
         "|---|---|" + "---:|" * len(SHOWN),
