@@ -184,5 +184,7 @@ def sample(
         apart = coefficients.unflatten(0, z.shape[:2]) - some[:, None]
         likelihood = -0.5 * (apart.double() / noise).square().sum(-1)
         log_weight = likelihood - 0.5 * z.double().square().sum(-1) - density
+        # a history that the forward model cannot make, of parameters far out in the prior
+        log_weight = log_weight.nan_to_num(nan=-torch.inf)
         parts.append((z, log_weight.softmax(1), quantities.unflatten(0, z.shape[:2])))
     return Particles(*(torch.cat(some) for some in zip(*parts, strict=True)))
