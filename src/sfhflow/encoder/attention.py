@@ -22,10 +22,12 @@ from torch.nn.functional import max_pool1d
 from sfhflow.encoder.base import N_CONDITIONS
 from sfhflow.encoder.pixels import PixelEncoder
 
-__all__ = ["AttentionEncoder"]
+__all__ = ["KERNELS", "POOLS", "AttentionEncoder", "convolution_block"]
 
-_KERNELS = (5, 11, 21)
-_POOLS = (5, 11)
+KERNELS = (5, 11, 21)
+"""Width of the convolutions in pixels."""
+POOLS = (5, 11, 1)
+"""Pixels that the pooling after each of them makes one of."""
 # logit of what cannot be attended to; finite, so that a spectrum without data has an answer
 _NEVER = -1e4
 
@@ -58,7 +60,7 @@ class AttentionEncoder(PixelEncoder):
         half = 2 * max(1, width // 4)
         channels = (3, half // 2, half, 2 * half)
         self.convolutions = nn.ModuleList(
-            _block(channels[i], channels[i + 1], kernel) for i, kernel in enumerate(_KERNELS)
+            convolution_block(channels[i], channels[i + 1], kernel) for i, kernel in enumerate(KERNELS)
         )
         sizes = [half + N_CONDITIONS, *[half] * max(0, depth - 1)]
         self.network = nn.Sequential()
@@ -75,13 +77,14 @@ class AttentionEncoder(PixelEncoder):
     def attend(self, channels: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:
         """Features and attention, each (N, channels, wavelengths), of inputs (N, 3, P) and the mask (N, P)."""
         x, seen = channels, good[:, None]
-        for block, pool in zip(self.convolutions, (*_POOLS, 1), strict=True):
+        for block, pool in zip(self.convolutions, POOLS, strict=True):
             x = max_pool1d(block(x), pool, ceil_mode=True)
             seen = max_pool1d(seen, pool, ceil_mode=True)
         h, logits = x.chunk(2, dim=1)
         return h, torch.where(seen > 0, logits, _NEVER).softmax(-1)
 
 
-def _block(n_in: int, n_out: int, kernel: int) -> nn.Sequential:
+def convolution_block(n_in: int, n_out: int, kernel: int) -> nn.Sequential:
+    """Convolution along wavelength, normalisation of each channel of each spectrum, and PReLU."""
     convolution = nn.Conv1d(n_in, n_out, kernel, padding=kernel // 2)
     return nn.Sequential(convolution, nn.InstanceNorm1d(n_out), nn.PReLU(n_out))

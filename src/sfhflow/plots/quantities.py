@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sfhflow.derived import all_columns
 from sfhflow.errors import InputError
-from sfhflow.plots.style import BLACK, BLUE, COLUMN_INCHES, GREY, LABEL_POINTS, SKY, finish, legend, new_figure
+from sfhflow.plots.style import (
+    BLACK,
+    BLUE,
+    COLUMN_INCHES,
+    GREY,
+    LABEL_POINTS,
+    RED,
+    SKY,
+    finish,
+    legend,
+    new_figure,
+)
 from sfhflow.posterior import Posterior
 
 __all__ = ["LABELS", "corner", "histograms"]
@@ -80,20 +91,24 @@ def histograms(
 
 
 def corner(
-    posterior: Posterior,
+    posterior: Posterior | Mapping[str, ArrayLike],
     names: Sequence[str] = ("t10", "t50", "t90", "mh", "a_v"),
     figure: Figure | None = None,
+    *,
+    truth: Mapping[str, float] | None = None,
 ) -> NDArray[np.object_]:
     """Draw all pairs of quantities, with contours around 68 and 95 % of the samples.
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : Posterior or mapping of str to arrays of shape (n,)
         Samples of one galaxy.
     names : sequence of str
         Inferred or derived quantities.
     figure : Figure, optional
         An empty figure to fill.
+    truth : mapping of str to float, optional
+        True values, drawn as lines.
 
     Returns
     -------
@@ -122,9 +137,19 @@ def corner(
             else:
                 _contours(ax, samples[horizontal], samples[vertical])
                 finish(ax, LABELS.get(horizontal, horizontal), LABELS.get(vertical, vertical))
+            if truth is not None:
+                _mark(ax, truth.get(horizontal), truth.get(vertical) if column < row else None)
             _outer_only(ax, left=column == 0, bottom=row == n - 1)
     figure.align_labels()
     return axes
+
+
+def _mark(ax: Axes, x: float | None, y: float | None) -> None:
+    """Lines at the true values that are known."""
+    if x is not None:
+        ax.axvline(x, color=RED, lw=0.9)
+    if y is not None:
+        ax.axhline(y, color=RED, lw=0.9)
 
 
 def _outer_only(ax: Axes, *, left: bool, bottom: bool) -> None:
@@ -137,15 +162,18 @@ def _outer_only(ax: Axes, *, left: bool, bottom: bool) -> None:
         ax.tick_params(labelbottom=False)
 
 
-def _samples(posterior: Posterior, names: Sequence[str]) -> dict[str, Array]:
-    known = all_columns(posterior)
+def _samples(posterior: Posterior | Mapping[str, ArrayLike], names: Sequence[str]) -> dict[str, Array]:
+    if isinstance(posterior, Mapping):
+        known = {name: np.asarray(values, dtype=float) for name, values in posterior.items()}
+    else:
+        known = {name: values for name, (values, _) in all_columns(posterior).items()}
     for name in names:
         if name not in known:
             raise InputError(
                 f"there is no quantity {name!r} in the posterior, expected one of {', '.join(known)}; "
                 "correct the name"
             )
-    return {name: known[name][0] for name in names}
+    return {name: known[name] for name in names}
 
 
 def _range(values: Array) -> tuple[float, float]:

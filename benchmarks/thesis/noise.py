@@ -1,0 +1,168 @@
+"""Stage: our answer with white noise of S/N 100, 30 and 10 a pixel, beside the best that any method can do.
+
+A network is trained at each level of noise.  The best possible are the medians of posteriors from the true
+likelihood (`benchmarks.thesis.best`), for the same noisy spectra; that they are exact is checked by the coverage
+of their own intervals, how well they are known by the effective number of samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from benchmarks.thesis.answer import Answer
+from benchmarks.thesis.best import Forward, Particles, Proposal, sample
+from benchmarks.thesis.context import Context
+from benchmarks.thesis.dataset import NAMES, Dataset
+from benchmarks.thesis.measure import LEVELS, measure, r2_row
+from benchmarks.thesis.ours import CASES, SHOWN, trained
+from sfhflow.plots.style import axes_or_new, finish, legend, line_style
+
+__all__ = ["run", "section"]
+
+LEVELS_OF_NOISE = {"snr100": 100, "snr30": 30, "snr10": 10}
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Train, test, compare; a level that is in the run folder is not done again."""
+    result: dict[str, Any] = {}
+    for case, snr in LEVELS_OF_NOISE.items():
+        result[case] = {"snr": snr, **_level(context, case)}
+    ax = axes_or_new(None)
+    for k, name in enumerate(SHOWN):
+        for kind, marker in (("ours", "o"), ("best", "_")):
+            scores = [result[case][kind]["r2"][name] for case in result]
+            line = ":" if kind == "best" else "-"
+            ax.plot(
+                list(LEVELS_OF_NOISE.values()), scores, line, marker=marker, ms=4, lw=1, color=line_style(k)[0],
+                label=name if kind == "ours" else None,
+            )  # fmt: skip
+    ax.set(xscale="log", ylim=(None, 1.01))
+    legend(ax, loc="lower right")
+    finish(ax, "S/N per pixel", "$R^2$ of ours (dots) and best possible (dotted)")
+    ax.figure.savefig(context.figure("noise-r2"))
+    return result
+
+
+def _level(context: Context, case: str) -> dict[str, Any]:
+    data = context.dataset("continuous", CASES[case][0])
+    answer, record = trained(context, case)
+    n_samples = context.size(500, 200)
+    found = measure(answer, data, data.test, n_samples=n_samples, seed=context.seed)
+    exact, ours, truth = _compared(context, case, answer, data)
+    return {
+        "minutes": record["minutes"],
+        "cpu_minutes": record["cpu_minutes"],
+        "test": found.summary(),
+        "n_compared": len(truth),
+        "ours": {"r2": r2_row(ours, truth)},
+        "best": {
+            "r2": r2_row(exact.median().numpy(), truth),
+            "coverage": _coverage(exact, truth),
+            "effective_samples": dict(
+                zip(
+                    ("5 %", "50 %"),
+                    np.quantile(exact.effective().numpy(), [0.05, 0.5]).round(1).tolist(),
+                    strict=True,
+                )
+            ),
+        },
+        "spread_of_difference": _spread(ours, exact.median().numpy(), truth),
+    }
+
+
+def _compared(
+    context: Context, case: str, answer: Answer, data: Dataset
+) -> tuple[Particles, NDArray[np.float64], NDArray[np.float64]]:
+    """Exact posteriors of the first test spectra, our medians and the truth."""
+    noise = CASES[case][1]
+    n, n_samples = context.size(256, 32, 8), context.size(2000, 500, 100)
+    rows = slice(data.test.start, data.test.start + n)
+    generator = torch.Generator().manual_seed(context.seed + 31)
+    observed = data.coefficients[rows]
+    observed = observed + noise * torch.randn(observed.shape, generator=generator)
+    forward = Forward(data, context.library())
+    path = context.file(f"best-{case}.safetensors")
+    if not path.exists():
+        torch.manual_seed(context.seed)
+        proposal = Proposal(answer)
+        proposal.fit(data, forward, epochs=context.size(8, 2, 1), seed=context.seed)
+        exact = sample(proposal, forward, observed, noise, n_samples, generator)
+        save_file({name: getattr(exact, name).contiguous() for name in ("z", "weights", "quantities")}, path)
+    exact = Particles(**load_file(path))
+    samples = torch.cat(list(answer.sample(answer.features(observed), n_samples, seed=context.seed)))
+    # an even number of samples has no middle one: the mean of both
+    median = samples.double().quantile(0.5, dim=1).numpy()
+    return exact, median, data.truth[rows].double().numpy()
+
+
+def _coverage(exact: Particles, truth: NDArray[np.float64]) -> dict[str, float]:
+    """How often central intervals of the weighted samples hold the truth, over all quantities."""
+    below = (exact.quantities < torch.as_tensor(truth)[:, None]).double()
+    rank = torch.einsum("sp,spd->sd", exact.weights, below).numpy()
+    return {f"{level:g}": float((np.abs(2 * rank - 1) <= level).mean().round(4)) for level in LEVELS}
+
+
+def _spread(
+    ours: NDArray[np.float64], best: NDArray[np.float64], truth: NDArray[np.float64], n: int = 500
+) -> dict[str, float]:
+    """Standard deviation of R2(best) - R2(ours) over bootstraps of the spectra: how far chance may take it."""
+    rng = np.random.default_rng(0)
+    rows = (rng.integers(len(truth), size=len(truth)) for _ in range(n))
+    differences = [
+        [r2_row(best[row], truth[row])[name] - r2_row(ours[row], truth[row])[name] for name in NAMES]
+        for row in rows
+    ]
+    return dict(zip(NAMES, np.std(differences, axis=0).round(4).tolist(), strict=True))
+
+
+def section(result: dict[str, Any]) -> list[str]:
+    """Lines of the page."""
+    levels = [name for name in LEVELS_OF_NOISE if name in result]
+    first = result[levels[0]]
+    lines = [
+        f"White noise on every pixel. R2 of our medians and of the best possible for the same "
+        f"{first['n_compared']} spectra, and of ours for {first['test']['n']:,}.",
+        "",
+        "| S/N | | " + " | ".join(SHOWN) + " |",
+        "|---:|---|" + "---:|" * len(SHOWN),
+    ]
+    for name in levels:
+        row = result[name]
+        gap = [row["best"]["r2"][key] - row["ours"]["r2"][key] for key in SHOWN]
+        error = [row["spread_of_difference"][key] for key in SHOWN]
+        lines += [
+            f"| {row['snr']} | best possible | {_row(row['best']['r2'])} |",
+            f"| | ours, same spectra | {_row(row['ours']['r2'])} |",
+            "| | difference | "
+            + " | ".join(f"{g:+.3f} ± {e:.3f}" for g, e in zip(gap, error, strict=True))
+            + " |",
+            f"| | ours, all | {_row(row['test']['r2'])} |",
+        ]
+    quality = "; ".join(
+        f"S/N {result[name]['snr']}: {result[name]['best']['effective_samples']['50 %']:.0f} (median) and "
+        f"{result[name]['best']['effective_samples']['5 %']:.1f} (at 5 % of the spectra)"
+        for name in levels
+    )
+    inside = "; ".join(
+        f"S/N {result[name]['snr']}: "
+        + ", ".join(
+            f"{100 * value:.1f} at {100 * float(at):.0f}" for at, value in result[name]["best"]["coverage"].items()
+        )
+        for name in levels
+    )
+    return [
+        *lines,
+        "",
+        f"Effective samples of the exact posteriors: {quality}. Their intervals hold the truth in (%) {inside}.",
+        "",
+        "![R2 with noise](figures/noise-r2.png)",
+    ]
+
+
+def _row(scores: dict[str, float]) -> str:
+    return " | ".join(f"{scores[name]:.3f}" for name in SHOWN)
