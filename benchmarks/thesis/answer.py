@@ -13,8 +13,8 @@ A galaxy's spectrum is linear in its history once [M/H] is known, so the first l
 .. math:: h = \sum_k g_k(f) (W_k f + b_k), \qquad \sum_k g_k = 1,
 
 whose weights g a small network sees in the spectrum.  A residual network makes a context of h, and a flow the
-density of ten unbounded coordinates: nine nested log-ratios of the ten gaps between 0, t10 ... t90 and the age
-of the Universe (`sfhflow.log_ratios`), and the logit of [M/H] within the library.  So no sample is unordered or
+density of ten unbounded coordinates: nine isometric log-ratios of the ten gaps between 0, t10 ... t90 and the age
+of the Universe, and the logit of [M/H] within the library (`sfhflow.parameters`).  So no sample is unordered or
 out of range.  The network learns first to predict the ten quantities (log-cosh loss, as the thesis' encoder), then
 both learn together by the log-probability.
 """
@@ -32,8 +32,7 @@ from benchmarks.thesis.dataset import AGE_OF_UNIVERSE, Dataset
 from benchmarks.thesis.network import log_cosh
 from sfhflow.encoder.layers import residual_layers
 from sfhflow.flow import ConditionalFlow
-from sfhflow.log_ratios import nested_to_times, times_to_nested
-from sfhflow.parameters import Bounded
+from sfhflow.parameters import Bounded, log_ratios_to_times, times_to_log_ratios
 
 __all__ = ["Answer", "Plan", "train"]
 
@@ -143,12 +142,12 @@ class Answer(nn.Module):
 
     def coordinates(self, truth: Tensor) -> Tensor:
         """Unbounded coordinates (N, 10) of the quantities."""
-        ratios = times_to_nested(truth[..., :9].double() / AGE_OF_UNIVERSE).to(truth)
+        ratios = times_to_log_ratios(truth[..., :9].double() / AGE_OF_UNIVERSE).to(truth)
         return torch.cat([ratios, self.metallicity.to_unbounded(truth[..., 9:])], -1)
 
     def quantities(self, u: Tensor) -> Tensor:
         """Inverse of `coordinates`."""
-        times = nested_to_times(u[..., :9]) * AGE_OF_UNIVERSE
+        times = log_ratios_to_times(u[..., :9]) * AGE_OF_UNIVERSE
         return torch.cat([times, self.metallicity.to_physical(u[..., 9:])], -1)
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
