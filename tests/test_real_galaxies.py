@@ -49,13 +49,17 @@ def test_every_sample_is_ordered_finite_and_inside_the_age_of_the_universe(fitte
 
 def test_galaxies_of_higher_velocity_dispersion_formed_earlier_and_are_more_metal_rich(stacks):
     sigma = np.arange(6)
-    t50 = [np.median(posterior.formation_times[:, 4]) for posterior in stacks]
-    t90 = [late(posterior) for posterior in stacks]
     metallicity = [np.median(posterior.metallicity) for posterior in stacks]
-    print("t50 [Gyr]", np.round(t50, 2), "[M/H]", np.round(metallicity, 3))
-    assert spearman(sigma, t50) <= -0.9
-    assert spearman(sigma, t90) <= -0.9
+    print("[M/H]", np.round(metallicity, 3))
     assert spearman(sigma, metallicity) >= 0.9
+    # the more massive half formed within half a Gyr, too early to be told apart: nowhere a rise that means anything
+    for column in (4, 8):
+        times = [posterior.formation_times[:, column] / posterior.age_of_universe for posterior in stacks]
+        median, error = np.median(times, axis=1), np.std(times, axis=1)
+        print("times / age of the Universe", np.round(median, 3), np.round(error, 3))
+        assert np.all(np.diff(median) < 0.25 * error[1:])
+        assert median[:2].min() > 1.3 * median[2:].max()
+        assert median[0] > 3 * median[-1]
 
 
 def test_velocity_dispersions_of_the_stacks_are_those_of_their_bins(stacks):
@@ -72,22 +76,8 @@ def test_the_globular_cluster_ngc_1851_is_as_metal_poor_as_the_literature_says(f
 PASSIVE = ("spec-0403-51871-0462", "NGC4636_SDSS_DR12", "spSpec-52143-0650-180")
 ACTIVE = ("spec-1014-52707-0584", "spec-2101-53858-0220")
 
-# In spec-1014-52707-0584 only the last per cents of the mass are recent (its t99), so its t90 tells little.
-KNOWN = {("spSpec-52143-0650-180", "spec-1014-52707-0584")}
 
-
-@pytest.mark.parametrize(
-    ("passive", "young"),
-    [
-        pytest.param(
-            *pair,
-            marks=pytest.mark.xfail(reason="t90 hardly knows late stars of an old galaxy")
-            if pair in KNOWN
-            else (),
-        )
-        for pair in itertools.product(PASSIVE, ACTIVE)
-    ],
-)
+@pytest.mark.parametrize(("passive", "young"), itertools.product(PASSIVE, ACTIVE))
 def test_passive_galaxies_stopped_forming_stars_before_active_ones(fitted, passive, young):
     assert late(fitted[passive]) < late(fitted[young])
 
