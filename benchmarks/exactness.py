@@ -1,10 +1,17 @@
 """Amortized inference, refined and not, against nested sampling of the same prior and likelihood.
 
-    python -m benchmarks.exactness [--n 100] [--model NAME_OR_DIR] [--out DIR] [--no-nested] [--quick]
+    python -m benchmarks.exactness [--n 100] [--model NAME_OR_DIR] [--base prior] [--save FILE] [--quick]
 
 Mock galaxies of signal-to-noise ratios 5 to 100 are simulated from the model's own configuration and fitted
 three ways: by the model, by the model refined with the true likelihood (`sfhflow.exact`), and by nested sampling
-of the same prior and likelihood with nautilus, which starts from the prior.  Printed are the
+of the same prior and likelihood with nautilus.  By default nautilus looks in a region: the cube is mapped to
+logistic distributions twice as wide as the model's unrefined samples, and prior times likelihood over their
+density is sampled.  Target and evidence are the same; a mode far outside the model's answer could
+be missed.  `--base prior` starts from the prior and takes nothing from the model.
+
+The mocks come from the full simulator.  The likelihood treats what is random beyond the parameters as Gaussian
+about one spectrum.  Refined and nested samples share that approximation and unrefined ones do not, so the
+divergence of the latter includes it.  Printed are the
 Jensen-Shannon divergences of the marginals of the ten headline quantities from those of nested sampling, the
 difference in evidence, effective sample sizes, and what each costs.  Every galaxy's result is a file in DIR, and
 those that are there are not computed again: interrupt and repeat to resume, also with a larger --n.
@@ -13,6 +20,7 @@ those that are there are not computed again: interrupt and repeat to resume, als
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -37,6 +45,8 @@ BUDGET, WANTED = 20_000, 20_000.0
 N_PRIOR, N_COMPARED = 20_000, 10_000
 # nautilus: live points and effective samples, and the same for --quick
 LIVE, EFFECTIVE = 1000, 4000
+# width of the density in which nautilus looks, relative to the model's samples and to the prior
+INFLATION = {"model": 2.0, "prior": 1.3}
 QUICK_LIVE, QUICK_EFFECTIVE = 300, 1000
 BINS = 25
 
@@ -72,7 +82,9 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def one(observation: Observation, fit: Refiner, *, seed: int, live: int, effective: int) -> dict[str, Any]:
+def one(
+    observation: Observation, fit: Refiner, *, seed: int, live: int, effective: int, base: str
+) -> dict[str, Any]:
     """Fit one galaxy all ways; without nested sampling if `live` is 0."""
     age = float(observation.age_of_universe[0])
     generator = torch.Generator().manual_seed(seed)
@@ -101,13 +113,16 @@ def one(observation: Observation, fit: Refiner, *, seed: int, live: int, effecti
     direct = quantities(amortized, age, fit)
     result["jsd_amortized_refined"] = [divergence(a, b) for a, b in zip(direct.T, mine.T, strict=True)]
     if live:
-        galaxy, ages = fit.simulator.prior.sample(N_PRIOR, generator)
-        base = LogisticBase.around(fit.model.parameters.to_unbounded(galaxy, ages))
+        around = amortized
+        if base == "prior":
+            around = fit.model.parameters.to_unbounded(*fit.simulator.prior.sample(N_PRIOR, generator))
+        region = LogisticBase.around(around, inflation=INFLATION[base])
         reference, seconds = timed(
-            lambda: nested_sampling(log_target, base, seed=seed, n_live=live, n_effective=effective)
+            lambda: nested_sampling(log_target, region, seed=seed, n_live=live, n_effective=effective)
         )
         truth = quantities(reference.resample(N_COMPARED, generator), age, fit)
         result |= {
+            "nested_base": base,
             "nested_log_evidence": reference.log_evidence,
             "nested_effective": reference.effective,
             "nested_calls": reference.n_evaluations,
@@ -118,21 +133,32 @@ def one(observation: Observation, fit: Refiner, *, seed: int, live: int, effecti
     return result
 
 
-def run(fit: Refiner, n: int, seed: int, folder: Path, *, live: int, effective: int) -> list[dict[str, Any]]:
-    """Fit `n` galaxies, or read what is there."""
+def run(
+    fit: Refiner, n: int, seed: int, folder: Path, *, live: int, effective: int, base: str
+) -> list[dict[str, Any]]:
+    """Fit `n` galaxies, or read what is there.  Results of other weights or another base do not mix."""
     bright = replace(fit.simulator, noise=replace(fit.simulator.noise, snr_range=SNR_RANGE))
+    folder = folder / f"{fingerprint(fit)}-{base}-{live}"
     folder.mkdir(parents=True, exist_ok=True)
     results = []
     for i in range(n):
         path = folder / f"{i:04d}.json"
         if not path.exists():
             observation = bright.sample(1, seed=stream_seed(seed, "test", 1_000_000 + i)).observation
-            result = one(observation, fit, seed=i, live=live, effective=effective)
+            result = one(observation, fit, seed=i, live=live, effective=effective, base=base)
             path.with_suffix(".part").write_text(json.dumps(result, indent=1) + "\n")
             path.with_suffix(".part").rename(path)
             print(f"galaxy {i}: S/N {result['snr']:.0f}, {result['effective']:.0f} effective", flush=True)
         results.append(json.loads(path.read_text()))
     return results
+
+
+def fingerprint(fit: Refiner) -> str:
+    """Eight hexadecimal digits that tell one model's weights from another's."""
+    digest = hashlib.sha256()
+    for tensor in fit.model.network.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def report(results: list[dict[str, Any]]) -> None:
@@ -190,14 +216,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/exactness"))
     parser.add_argument("--no-nested", action="store_true", help="refine only")
     parser.add_argument("--quick", action="store_true", help="coarse nested sampling")
+    parser.add_argument("--base", choices=list(INFLATION), default="model", help="where nautilus looks")
+    parser.add_argument("--save", type=Path, help="write all results to this JSON file")
     arguments = parser.parse_args()
     fit = refiner(load_model(arguments.model))
     live, effective = (QUICK_LIVE, QUICK_EFFECTIVE) if arguments.quick else (LIVE, EFFECTIVE)
     seed = fit.model.card["config"]["plan"]["seed"]
-    results = run(
-        fit, arguments.n, seed, arguments.out, live=0 if arguments.no_nested else live, effective=effective
-    )
+    live = 0 if arguments.no_nested else live
+    results = run(fit, arguments.n, seed, arguments.out, live=live, effective=effective, base=arguments.base)
     report(results)
+    if arguments.save:
+        settings = {"weights": fingerprint(fit), "base": arguments.base, "live": live, "budget": BUDGET}
+        arguments.save.write_text(json.dumps(settings | {"galaxies": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

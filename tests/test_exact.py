@@ -300,10 +300,15 @@ def test_the_error_of_the_evidence_is_its_scatter():
     assert 0.7 < np.sqrt(np.mean(pulls**2)) < 1.3
 
 
-def test_nested_sampling_finds_the_evidence():
+@pytest.mark.parametrize("region", ["prior", "posterior, displaced"])
+def test_nested_sampling_finds_the_evidence_wherever_it_starts(region):
     pytest.importorskip("nautilus", reason="nautilus is the nested sampler")
     log_target, mean, covariance, log_evidence = linear_gaussian(4)
-    base = LogisticBase.around(torch.randn(5000, 4, generator=torch.Generator().manual_seed(0)))
+    points, inflation = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0)).double(), 1.3
+    if region != "prior":
+        root = torch.linalg.cholesky(covariance)
+        points, inflation = mean + covariance.diagonal().sqrt() + points @ root.T, 2.0
+    base = LogisticBase.around(points, inflation=inflation)
     samples = nested_sampling(log_target, base, seed=1, n_live=200, n_effective=1000)
     assert samples.log_evidence == pytest.approx(log_evidence, abs=0.15)
     x = samples.resample(5000, torch.Generator().manual_seed(1))
