@@ -9,6 +9,7 @@ the forward model of `sfhflow.simulator` with everything random set to its centr
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
 
