@@ -128,7 +128,7 @@ def sample_target(
     WeightedSamples
         Of all rounds.
     """
-    pool = _Pool(log_target, [proposal])
+    pool = _Pool(log_target, proposal)
     rounds = [pool.draw([1.0], min(_FIRST, budget), generator)]
     alone = _effective(rounds[0]) / len(rounds[0])
     while True:
@@ -173,19 +173,16 @@ def temper(log_weights: Tensor, wanted: float) -> Tensor:
 class _Pool:
     """Samples of several proposals, and the densities of all of them under every proposal."""
 
-    def __init__(self, log_target: LogDensity, proposals: list[Proposal]) -> None:
+    def __init__(self, log_target: LogDensity, first: Proposal) -> None:
         self._log_target = log_target
-        self.proposals: list[Proposal] = []
-        self.u = torch.empty(0, dtype=torch.float64)
-        self._target = self._densities = torch.empty(0, dtype=torch.float64)
-        self._counts: list[int] = []
-        for proposal in proposals:
-            self.add(proposal)
+        self.proposals = [first]
+        self.u = self._target = torch.empty(0, dtype=torch.float64)
+        self._densities = torch.empty(1, 0, dtype=torch.float64)
+        self._counts = [0]
 
     def add(self, proposal: Proposal) -> None:
         """One more proposal, without samples."""
-        density = proposal.log_prob(self.u) if len(self.u) else self.u
-        self._densities = torch.cat([self._densities.reshape(-1, len(self.u)), density[None]])
+        self._densities = torch.cat([self._densities, proposal.log_prob(self.u).double()[None]])
         self.proposals.append(proposal)
         self._counts.append(0)
 
