@@ -10,10 +10,22 @@ import torch
 
 from sfhflow.dust import DustModel
 from sfhflow.errors import InputError
-from sfhflow.exact import Likelihood, LogisticBase, Nuisances, Refiner, nested_sampling, sample_target
+from sfhflow.exact import (
+    AmortizedProposal,
+    LatentProposal,
+    Likelihood,
+    LogisticBase,
+    Nuisances,
+    Refiner,
+    nested_sampling,
+    sample_target,
+)
 from sfhflow.exact.hyper import explore, log_uniform, normal, uniform
 from sfhflow.exact.importance import WeightedSamples, temper
-from sfhflow.exact.student import StudentMixture
+from sfhflow.exact.pareto import pareto_smooth
+from sfhflow.exact.projected import ProjectedTemplates
+from sfhflow.exact.stars import ChebyshevNodes
+from sfhflow.exact.student import StudentMixture, fit_student_mixture
 from sfhflow.exact.templates import Templates
 from sfhflow.gaussian_mixture import GaussianMixture
 from sfhflow.lines import EmissionModel
@@ -113,6 +125,28 @@ def test_the_likelihood_of_far_points_is_that_of_dense_matrices_too(galaxies, nu
     assert np.all(slow < best - 15)
     # components that leave out a chi squared of 0.0001 change one of chi2 by twice the root of their product
     assert np.all(np.abs(fast - slow) < 2 * np.sqrt(1e-4 * 2 * (best - slow)))
+
+
+@pytest.mark.parametrize("law", ["calzetti", "two_component"])
+def test_products_made_beforehand_are_those_of_spectra(law):
+    sim = exact_simulator(dust=DustModel(law=law))
+    templates = Templates(sim, 11.0, torch.tensor([90.0, 80.0, 70.0]), shift_kms=40.0)
+    # waves: each has a different share of every part of the spectrum
+    vectors = np.cos(np.outer(np.arange(12), np.linspace(0, math.pi, GRID.n_pixels))) / GRID.n_pixels
+    galaxy, _ = sim.prior.sample(200, torch.Generator().manual_seed(4))
+    u = sim.prior.parameters.to_unbounded(galaxy, torch.full((200,), 13.8, dtype=torch.float64))
+    slow = templates(u).numpy() @ vectors.T
+    fast = ProjectedTemplates(templates, Nuisances(sim).stars, vectors)(u).numpy()
+    # spectra have a mean of one, and are made in single precision
+    assert np.abs(fast - slow).max() < 2e-5
+    assert np.sqrt(np.mean((fast - slow) ** 2)) < 3e-6
+
+
+def test_chebyshev_interpolation_is_exact_for_polynomials():
+    nodes = ChebyshevNodes(2.0, 5.0, 6)
+    x = torch.tensor([2.0, 2.7, 3.9, 5.0], dtype=torch.float64)
+    assert (nodes.weights(x) @ (nodes.nodes**5 - nodes.nodes)).tolist() == pytest.approx((x**5 - x).tolist())
+    assert ChebyshevNodes(3.0, 3.0, 6).weights(x).tolist() == [[1.0]] * 4
 
 
 def test_the_likelihood_does_not_depend_on_the_unit_of_the_flux(galaxies, nuisances):
@@ -316,6 +350,57 @@ def test_nested_sampling_finds_the_evidence_wherever_it_starts(region):
     assert (x.std(0) / covariance.diagonal().sqrt() - 1).abs().max() < 0.1
 
 
+def test_the_evidence_has_no_bias_although_proposals_are_fitted_to_few_samples():
+    log_target, mean, covariance, log_evidence = linear_gaussian(8)
+    proposal = gaussian(mean + 0.7 * covariance.diagonal().sqrt(), 1.7 * covariance)
+    runs = [
+        sample_target(
+            log_target, proposal, budget=5000, wanted=5000, generator=torch.Generator().manual_seed(seed)
+        )
+        for seed in range(12)
+    ]
+    ratios = np.exp([run.log_evidence - log_evidence for run in runs])
+    assert np.median([run.first_efficiency for run in runs]) < 0.1
+    assert ratios.std() < 0.06
+    assert ratios.mean() == pytest.approx(1.0, abs=3 * ratios.std() / math.sqrt(len(runs)))
+
+
+@pytest.mark.parametrize("k", [0.3, 0.7, 1.2])
+def test_the_tail_of_pareto_distributed_weights_is_recognised(k):
+    uniform = torch.rand(40_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    smoothed, found = pareto_smooth(-k * uniform.log())
+    # 600 weights are in the tail
+    assert found == pytest.approx(k, abs=4 * (1 + k) / math.sqrt(600))
+    assert smoothed.max() <= (-k * uniform.log()).max()
+    assert smoothed[uniform.argsort(descending=True)].diff().min() >= 0
+
+
+def test_smoothing_makes_sums_of_heavy_weights_less_noisy_and_leaves_light_ones_alone():
+    uniform = torch.rand(300, 2000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    raw = -0.6 * uniform.log()
+    smoothed = torch.stack([pareto_smooth(row)[0] for row in raw])
+    # the mean of u^-k is 1 / (1 - k)
+    errors = [float((w.exp().mean(1) - 2.5).square().mean().sqrt()) for w in (raw, smoothed)]
+    assert errors[1] < errors[0]
+    flat = torch.zeros(1000, dtype=torch.float64)
+    assert torch.equal(pareto_smooth(flat)[0], flat)
+    assert pareto_smooth(flat[:10]) == (pytest.approx(flat[:10]), math.inf)
+
+
+def test_a_mixture_is_fitted_to_weighted_points():
+    # two clusters, the weights of which are not those of their points
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 3, generator=generator, dtype=torch.float64)
+    x[1000:, 0] += 8.0
+    log_weights = torch.where(torch.arange(4000) < 1000, math.log(9.0), 0.0).double()
+    drawn = fit_student_mixture(x, log_weights, generator).sample(20_000, generator)
+    left = drawn[:, 0] < 4
+    assert float(left.double().mean()) == pytest.approx(0.75, abs=0.03)
+    assert drawn[left].mean(0).abs().max() < 0.1
+    # Student distributions are wider, by dof / (dof - 2) in variance, and the mixture holds points together
+    assert 1.0 < float(drawn[left].std()) < 1.6
+
+
 def test_student_distributions_have_the_density_they_are_sampled_from():
     mixture = StudentMixture(
         GaussianMixture(
@@ -383,6 +468,15 @@ def test_exploration_finds_the_peak_and_its_surroundings():
 @pytest.fixture(scope="module")
 def refiner():
     return Refiner(model(), exact_simulator(), budget=6000, wanted=300, fallback=False)
+
+
+def test_a_density_is_the_same_in_the_coordinates_of_the_flow(refiner):
+    observation = observe(spectra(1), GRID, 4.0)
+    latent, proposal = LatentProposal(refiner.model, observation), AmortizedProposal(refiner.model, observation)
+    z = latent.sample(300, torch.Generator().manual_seed(0))
+    # the model's own density of the parameters, pulled back, is that of the coordinates
+    assert latent.pull_back(proposal.log_prob)(z).tolist() == pytest.approx(latent.log_prob(z).tolist(), abs=2e-3)
+    assert latent.pull_back(proposal.log_prob)(z + 1e9).tolist() == [-math.inf] * 300
 
 
 def test_a_refined_posterior_is_better_than_that_of_an_untrained_model(refiner):

@@ -8,9 +8,9 @@ weights taken to a power that makes enough of them effective, and draws from the
 latest few fits, with the weights of the deterministic mixture, :math:`t(u_i) / \sum_j (n_j/n)\, q_j(u_i)` for
 :math:`n_j` of *n* samples from each proposal (Veach & Guibas 1995, SIGGRAPH).
 
-The proposals of a round are fixed before its samples are drawn, so the evidence of each round has no bias.  Rounds
-count in proportion to the square root of their number, as later proposals are better (Owen & Zhou 2020, SIAM/ASA
-J. Uncertain. Quantif. 8, 605).  The deterministic mixture of *all* rounds would seem to waste less, but it puts
+The proposals of a round are fixed before its samples are drawn, so the evidence of each round has no bias.  The
+answer leaves out the first rounds, at most half of them, if more samples are effective without.  The
+deterministic mixture of *all* rounds would seem to waste less, but it puts
 proposals that were fitted to a sample into the weight of that sample: those are too dense where samples happen to
 be, and the evidence came out too low by 0.15 for galaxies with thousands of effective samples.  For
 fitting, where it does no harm, it is used.  At the end the largest weights are smoothed (`sfhflow.exact.pareto`).
@@ -126,16 +126,17 @@ def sample_target(
     Returns
     -------
     WeightedSamples
-        Of all rounds.
+        Of all rounds, or of all but the first ones.
     """
     pool = _Pool(log_target, proposal)
     rounds = [pool.draw([1.0], min(_FIRST, budget), generator)]
     alone = _effective(rounds[0]) / len(rounds[0])
     while True:
         spent = sum(map(len, rounds))
-        log_weights, k = pareto_smooth(_combined(rounds))
+        log_weights, k = pareto_smooth(torch.cat(rounds[_beginning(rounds) :]))
         if _effective(log_weights) >= wanted or spent >= budget:
-            return WeightedSamples(pool.u, log_weights, spent, first_efficiency=alone, pareto_k=k)
+            u = pool.u[-len(log_weights) :]
+            return WeightedSamples(u, log_weights, spent, first_efficiency=alone, pareto_k=k)
         pool.add(fit_student_mixture(pool.u, temper(pool.log_weights(), _softened(pool.u)), generator))
         rounds.append(pool.draw(_shares(len(pool.proposals)), min(_ROUND, budget - spent), generator))
 
@@ -151,12 +152,10 @@ def _shares(n_proposals: int) -> list[float]:
     return [_DEFENSIVE, *[0.0] * idle, *[(1 - _DEFENSIVE) / n_latest] * n_latest]
 
 
-def _combined(rounds: list[Tensor]) -> Tensor:
-    """Log weights of the samples of all rounds, so that their mean estimates the evidence."""
-    sizes = torch.tensor([len(each) for each in rounds], dtype=torch.float64)
-    share = sizes * torch.arange(1, len(rounds) + 1).sqrt()
-    factors = share / share.sum() * sizes.sum() / sizes
-    return torch.cat([each + factor.log() for each, factor in zip(rounds, factors, strict=True)])
+def _beginning(rounds: Sequence[Tensor]) -> int:
+    """The first round from which the log weights of all rounds have most effective samples."""
+    half = (len(rounds) + 1) // 2
+    return max(range(half), key=lambda first: _effective(torch.cat(list(rounds[first:]))))
 
 
 def temper(log_weights: Tensor, wanted: float) -> Tensor:

@@ -29,8 +29,8 @@ _COMPONENTS, _STEPS = 8, 15
 _DEGREES_OF_FREEDOM = 10
 # effective points that the shared covariance is worth, a dimension, and those that the centre of before is worth
 _SHARED_WORTH, _CENTRE_WORTH = 4.0, 2.0
-# points of less weight than this share of the mean do not matter
-_LEAST_WEIGHT = 1e-3
+# most points that a fit takes
+_POINTS = 3000
 
 
 class StudentMixture(NamedTuple):
@@ -83,8 +83,10 @@ def fit_student_mixture(x: Tensor, log_weights: Tensor, generator: torch.Generat
         Chooses the first centres.
     """
     weights = torch.softmax(log_weights, 0)
-    kept = weights > _LEAST_WEIGHT / len(weights)
-    x, weights = x[kept], weights[kept] / weights[kept].sum()
+    n_effective = 1 / float(weights.square().sum())
+    if len(x) > _POINTS:
+        x = x[torch.multinomial(weights, _POINTS, replacement=True, generator=generator)]
+        weights = torch.full((_POINTS,), 1 / _POINTS, dtype=x.dtype)
     n_features = x.shape[1]
     mean = weights @ x
     covariance = ((x - mean) * weights[:, None]).T @ (x - mean)
@@ -96,7 +98,6 @@ def fit_student_mixture(x: Tensor, log_weights: Tensor, generator: torch.Generat
         centres,
         torch.linalg.cholesky(shared).expand(_COMPONENTS, -1, -1),
     )
-    n_effective = 1 / float(weights.square().sum())
     for _ in range(_STEPS):
         mixture = _maximise(x, weights, mixture, shared, n_effective)
     return StudentMixture(mixture, _DEGREES_OF_FREEDOM)
@@ -110,7 +111,7 @@ def _maximise(
     share = member.sum(0).clamp_min(1e-12)
     first = (member.T @ x) / share[:, None]
     n, worth = n_effective * share, _SHARED_WORTH * x.shape[1]
-    products = torch.einsum("nk,nd,ne->kde", member, x, x) / share[:, None, None]
+    products = (member.T[:, :, None] * x).mT @ x / share[:, None, None]
     scatter = products - first[:, :, None] * first[:, None]
     covariance = (n[:, None, None] * scatter + worth * shared) / (n + worth)[:, None, None]
     centres = (n[:, None] * first + _CENTRE_WORTH * mixture.means) / (n + _CENTRE_WORTH)[:, None]
