@@ -22,7 +22,7 @@ Numbers = dict[str, Any]
 
 
 def summary(galaxies: Sequence[Numbers]) -> Numbers:
-    """Medians, percentiles and shares over galaxies (and quantities); of nested sampling only where it was done."""
+    """Medians, percentiles and shares over galaxies; of nested sampling only where it was done."""
 
     def column(name: str) -> NDArray[np.float64]:
         return np.array([galaxy[name] for galaxy in galaxies if name in galaxy])
@@ -70,31 +70,32 @@ def text(record: Numbers) -> str:
     s = record["summary"]
     low, high = s["snr"]
     lines = [
-        f"{s['galaxies']} mock galaxies of S/N {low:.0f} to {high:.0f} per pixel, weights `{record['weights']}`, at most "
-        f"{record['budget']} likelihoods a galaxy:",
+        f"{s['galaxies']} mock galaxies of S/N {low:.0f} to {high:.0f} per pixel, weights `{record['weights']}`, "
+        f"at most {record['budget']} likelihoods a galaxy:",
         "",
         "| | measured | limit | |",
         "|---|---:|---:|---|",
         *(
-            f"| {label} | {measured} | {limit} | {'yes' if holds else '**no**'} |"
-            for label, measured, limit, holds in rows(s)
+            f"| {label} | {found} | {limit} | {'yes' if holds else '**no**'} |"
+            for label, found, limit, holds in rows(s)
         ),
         "",
-        f"Of the model's own samples {100 * s['amortized_efficiency']:.1f} % are effective (median); Pareto's k of the "
-        f"weights is below 0.7 for {100 * s['good_tails']:.0f} % of the galaxies. A likelihood costs "
-        f"{s['likelihood_us']:.0f} microseconds; a refinement as `Posterior.refine` does it (2000 effective samples, "
-        f"if the budget allows) {s['usual_evaluations']:.0f} likelihoods and {s['seconds_usual']:.1f} s, the whole budget "
-        f"{s['seconds_refined']:.1f} s, and the unrefined answer {1000 * s['seconds_amortized']:.0f} ms "
+        f"Of the model's own samples {100 * s['amortized_efficiency']:.1f} % are effective (median); Pareto's k "
+        f"of the weights is below 0.7 for {100 * s['good_tails']:.0f} % of the galaxies. A likelihood costs "
+        f"{s['likelihood_us']:.0f} microseconds; a refinement as `Posterior.refine` does it (2000 effective "
+        f"samples, if the budget allows) {s['usual_evaluations']:.0f} likelihoods and {s['seconds_usual']:.1f} s, "
+        f"the whole budget {s['seconds_refined']:.1f} s, and the unrefined answer {1000 * s['seconds_amortized']:.0f} ms "
         "(medians, of one processor).",
     ]
     if "jsd_refined" in s:
         each = ", ".join(f"{name} {value:.4f}" for name, value in s["jsd_refined_per_quantity"].items())
         lines += [
             "",
-            f"Nested sampling ({record['live']} live points, {s['nested_galaxies']} galaxies) took {s['nested_calls']:.0f} "
-            f"likelihoods and {s['seconds_nested']:.0f} s, **{s['ratio']:.0f} times as long as refining**, for "
-            f"{s['nested_effective']:.0f} effective samples. Its ln evidence is lower by {s['evidence_difference']:.2f} "
-            f"(median; rms of the difference {s['evidence_rms']:.2f}). Median divergence of refined marginals: {each}.",
+            f"Nested sampling ({record['live']} live points, {s['nested_galaxies']} galaxies) took "
+            f"{s['nested_calls']:.0f} likelihoods and {s['seconds_nested']:.0f} s, **{s['ratio']:.0f} times as long "
+            f"as refining**, for {s['nested_effective']:.0f} effective samples. Refined minus nested ln evidence is "
+            f"{s['evidence_difference']:+.2f} (median; rms {s['evidence_rms']:.2f}). Median divergence of refined "
+            f"marginals: {each}.",
         ]
     return "\n".join([*lines, ""])
 
