@@ -84,18 +84,18 @@ def text(record: Numbers) -> str:
         f"of the weights is below 0.7 for {100 * s['good_tails']:.0f} % of the galaxies. A likelihood costs "
         f"{s['likelihood_us']:.0f} microseconds; a refinement as `Posterior.refine` does it (2000 effective "
         f"samples, if the budget allows) {s['usual_evaluations']:.0f} likelihoods and {s['seconds_usual']:.1f} s, "
-        f"the whole budget {s['seconds_refined']:.1f} s, and the unrefined answer {1000 * s['seconds_amortized']:.0f} ms "
-        "(medians, of one processor).",
+        f"the whole budget {s['seconds_refined']:.1f} s, and the unrefined answer "
+        f"{1000 * s['seconds_amortized']:.0f} ms (medians, of one processor).",
     ]
     if "jsd_refined" in s:
         each = ", ".join(f"{name} {value:.4f}" for name, value in s["jsd_refined_per_quantity"].items())
         lines += [
             "",
             f"Nested sampling ({record['live']} live points, {s['nested_galaxies']} galaxies) took "
-            f"{s['nested_calls']:.0f} likelihoods and {s['seconds_nested']:.0f} s, **{s['ratio']:.0f} times as long "
-            f"as refining**, for {s['nested_effective']:.0f} effective samples. Refined minus nested ln evidence is "
-            f"{s['evidence_difference']:+.2f} (median; rms {s['evidence_rms']:.2f}). Median divergence of refined "
-            f"marginals: {each}.",
+            f"{s['nested_calls']:.0f} likelihoods and {s['seconds_nested']:.0f} s, **{s['ratio']:.0f} times as "
+            f"long as refining**, for {s['nested_effective']:.0f} effective samples. Refined minus nested ln evidence "
+            f"is {s['evidence_difference']:+.2f} (median; rms {s['evidence_rms']:.2f}). Median divergence of "
+            f"refined marginals: {each}.",
         ]
     return "\n".join([*lines, ""])
 
