@@ -94,8 +94,8 @@ def text(record: Numbers) -> str:
             f"Nested sampling ({record['live']} live points, {s['nested_galaxies']} galaxies) took "
             f"{s['nested_calls']:.0f} likelihoods and {s['seconds_nested']:.0f} s, **{s['ratio']:.0f} times as "
             f"long as refining**, for {s['nested_effective']:.0f} effective samples. Refined minus nested ln "
-            f"evidence is {s['evidence_difference']:+.2f} (median; rms {s['evidence_rms']:.2f}). Median divergence "
-            f"of refined marginals: {each}.",
+            f"evidence is {s['evidence_difference']:+.2f} (median; rms {s['evidence_rms']:.2f}). Median "
+            f"divergence of refined marginals: {each}.",
         ]
     return "\n".join([*lines, ""])
 
