@@ -52,7 +52,7 @@ def test_galaxies_of_higher_velocity_dispersion_formed_earlier_and_are_more_meta
     metallicity = [np.median(posterior.metallicity) for posterior in stacks]
     print("[M/H]", np.round(metallicity, 3))
     assert spearman(sigma, metallicity) >= 0.9
-    # the more massive half formed within half a Gyr, too early to be told apart: nowhere a rise that means anything
+    # the more massive ones formed within half a Gyr, too early to be told apart: no rise there means anything
     for column in (4, 8):
         times = [posterior.formation_times[:, column] / posterior.age_of_universe for posterior in stacks]
         median, error = np.median(times, axis=1), np.std(times, axis=1)
@@ -77,12 +77,12 @@ PASSIVE = ("spec-0403-51871-0462", "NGC4636_SDSS_DR12", "spSpec-52143-0650-180")
 ACTIVE = ("spec-1014-52707-0584", "spec-2101-53858-0220")
 
 
-@pytest.mark.parametrize(("passive", "young"), itertools.product(PASSIVE, ACTIVE))
+@pytest.mark.parametrize(("passive", "young"), list(itertools.product(PASSIVE, ACTIVE)))
 def test_passive_galaxies_stopped_forming_stars_before_active_ones(fitted, passive, young):
     assert late(fitted[passive]) < late(fitted[young])
 
 
-@pytest.mark.parametrize(("passive", "active"), itertools.product(PASSIVE, ACTIVE))
+@pytest.mark.parametrize(("passive", "active"), list(itertools.product(PASSIVE, ACTIVE)))
 def test_the_last_per_cent_of_the_mass_is_recent_in_active_galaxies_only(fitted, passive, active):
     index = FRACTIONS.index(0.99)
 
