@@ -62,10 +62,10 @@ class _Size:
 def run(context: Context) -> dict[str, Any]:
     """Train both flows, sample, compare, draw."""
     size = _Size(
-        context.size(60, 3, 2),
+        context.size(200, 3, 2),
         context.size(256, 256, 64),
         context.size(1_000, 100, 20),
-        context.size(500, 100, 50),
+        context.size(300, 100, 50),
     )
     data, latents = context.dataset("discrete"), load_latents(context)
     rows = torch.cat([latents.train, latents.validation])

@@ -10,6 +10,7 @@ from benchmarks.thesis import posterior, with_sbi
 from benchmarks.thesis.context import Context
 
 
+@pytest.mark.slow
 def test_both_packages_find_the_same_gaussian(tmp_path):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3000, 16, generator=generator)
