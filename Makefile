@@ -26,10 +26,9 @@ types: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python -m sphinx -W -q docs docs/_build
 
-# train the shipped model again in two stages (80 minutes on two cores; interrupt and repeat to resume)
+# train the shipped model again (an hour on two cores; interrupt and repeat to resume)
 model: $(VENV)/.installed
-	$(BIN)/sfhflow train configs/smooth.toml --out runs/smooth
-	$(BIN)/sfhflow train configs/default.toml --start runs/smooth --out runs/default
+	$(BIN)/sfhflow train configs/default.toml --out runs/default
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -257,10 +257,10 @@ def table(record: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", caption, ""])
 
 
-def on_page(page: str, lines: str) -> str:
+def on_page(page: str, lines: str, marks: tuple[str, str] = MARKS) -> str:
     """The page with the table in its place."""
-    before, rest = page.split(MARKS[0])
-    return f"{before}{MARKS[0]}\n\n{lines}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
+    before, rest = page.split(marks[0])
+    return f"{before}{marks[0]}\n\n{lines}\n{marks[1]}{rest.split(marks[1])[1]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,7 +20,8 @@ from torch import Tensor
 from sfhflow.cosmology import age_of_universe
 from sfhflow.derived import log_ssfr
 from sfhflow.gaussian_mixture import GaussianMixture, fit_gaussian_mixture, write_gaussian_mixture
-from sfhflow.parameters import FRACTIONS, log_ratios_to_times, times_to_log_ratios
+from sfhflow.log_ratios import isometric_to_times, times_to_isometric
+from sfhflow.parameters import FRACTIONS
 from sfhflow.prior import Prior
 from sfhflow.sfh import default_mixture
 
@@ -68,7 +69,7 @@ def main() -> None:
     times, weight = draw_histories(2 * arguments.n, seed=1)
     generator = torch.Generator().manual_seed(2)
     kept = torch.multinomial(weight, arguments.n, generator=generator)
-    ratios = times_to_log_ratios(times[kept])
+    ratios = times_to_isometric(times[kept])
     n_train = int(0.9 * arguments.n)
     mixture: GaussianMixture = fit_gaussian_mixture(
         ratios[:n_train], arguments.components, steps=arguments.steps, seed=3
@@ -76,7 +77,7 @@ def main() -> None:
     for label, part in (("seen", ratios[:n_train]), ("unseen", ratios[n_train:])):
         print(f"{label:7s} mean log density {mixture.log_prob(part).mean():.3f}")
     print_shares("families", times[kept])
-    print_shares("mixture", log_ratios_to_times(mixture.sample(50_000, generator)))
+    print_shares("mixture", isometric_to_times(mixture.sample(50_000, generator)))
     write_gaussian_mixture(mixture, arguments.out, {"families": "default_mixture", "n": str(n_train)})
 
 

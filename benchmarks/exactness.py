@@ -1,22 +1,31 @@
 """Amortized inference, refined and not, against nested sampling of the same prior and likelihood.
 
-    python -m benchmarks.exactness [--n 100] [--model NAME_OR_DIR] [--out DIR] [--no-nested] [--quick]
+    python -m benchmarks.exactness [--n 100] [--model NAME_OR_DIR] [--base prior] [--save]
 
 Mock galaxies of signal-to-noise ratios 5 to 100 are simulated from the model's own configuration and fitted
 three ways: by the model, by the model refined with the true likelihood (`sfhflow.exact`), and by nested sampling
-of the same prior and likelihood with nautilus, which starts from the prior.  Printed are the
-Jensen-Shannon divergences of the marginals of the ten headline quantities from those of nested sampling, the
-difference in evidence, effective sample sizes, and what each costs.  Every galaxy's result is a file in DIR, and
-those that are there are not computed again: interrupt and repeat to resume, also with a larger --n.
+of the same prior and likelihood with nautilus.  By default nautilus looks in a region: in the coordinates of the
+model's flow, the cube is mapped to logistic distributions wider than the model's unrefined samples, and prior
+times likelihood over their density is sampled.  Target and evidence are the same; a mode far outside the model's
+answer could be missed.  `--base prior` starts from the prior and takes nothing from the model.
+
+The mocks come from the full simulator.  The likelihood treats what is random beyond the parameters as Gaussian
+about one spectrum.  Refined and nested samples share that approximation and unrefined ones do not, so the
+divergence of the latter includes it.  Printed are the Jensen-Shannon divergences of the marginals of the ten
+headline quantities from those of nested sampling, the difference in evidence, effective sample sizes, and what
+each costs in seconds of one processor.  Every galaxy's results are files in --out, and what is there is not
+computed again: interrupt and repeat to resume, also with a larger --n.  `--save` writes benchmarks/results and the
+page of the documentation.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +34,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.exactness_page import PAGE, RESULTS, on_page, summary, text
 from sfhflow import load_model, refiner
-from sfhflow.certificate.trial import NAMES, headline
-from sfhflow.exact import LogisticBase, Refiner, WeightedSamples, nested_sampling, sample_target
-from sfhflow.exact.refiner import AmortizedProposal
+from sfhflow.certificate.trial import headline
+from sfhflow.exact import AmortizedProposal, LogisticBase, Refiner, nested_sampling, sample_target
 from sfhflow.observation import Observation
 from sfhflow.train import stream_seed
 
 SNR_RANGE = (5.0, 100.0)
-BUDGET, WANTED = 20_000, 20_000.0
-N_PRIOR, N_COMPARED = 20_000, 10_000
-# nautilus: live points and effective samples, and the same for --quick
-LIVE, EFFECTIVE = 1000, 4000
-QUICK_LIVE, QUICK_EFFECTIVE = 300, 1000
+BUDGET, N_PRIOR, N_COMPARED = 20_000, 20_000, 10_000
+# nautilus: live points and effective samples
+LIVE, EFFECTIVE = 400, 2000
+# width of the density in which nautilus looks, relative to the model's samples and to the prior
+INFLATION = {"model": 1.3, "prior": 1.3}
 BINS = 25
 
+Array = NDArray[np.float64]
 
-def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+
+def divergence(p: Array, q: Array) -> float:
     """Jensen-Shannon divergence (nats) of two samples, in bins that hold equal shares of the second.
 
     Two samples of n points from one distribution have about (BINS - 1) / (4 n).
@@ -52,152 +63,189 @@ def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     return 0.5 * sum(float(np.sum(x[x > 0] * np.log(x[x > 0] / middle[x > 0]))) for x in (a, b))
 
 
+def divergences(p: Array, q: Array) -> list[float]:
+    """Of all columns."""
+    return [round(divergence(a, b), 5) for a, b in zip(p.T, q.T, strict=True)]
+
+
 def signal_to_noise(observation: Observation) -> float:
     """Median signal-to-noise ratio per observed pixel of a batch of one."""
     good = observation.ivar[0] > 0
     return float((observation.flux[0] * observation.ivar[0].sqrt())[good].median())
 
 
-def quantities(u: Tensor, age: float, fit: Refiner) -> NDArray[np.float64]:
-    """The ten headline quantities (N, 10)."""
-    ages = torch.full((len(u),), age, dtype=torch.float64)
-    galaxy = fit.model.parameters.to_physical(u, ages)
-    return headline(galaxy, ages)
-
-
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Result and seconds."""
-    start = time.perf_counter()
+    """Result and seconds of the processor, which other programs do not lengthen."""
+    start = time.process_time()
     result = call()
-    return result, time.perf_counter() - start
+    return result, time.process_time() - start
 
 
-def one(observation: Observation, fit: Refiner, *, seed: int, live: int, effective: int) -> dict[str, Any]:
-    """Fit one galaxy all ways; without nested sampling if `live` is 0."""
-    age = float(observation.age_of_universe[0])
-    generator = torch.Generator().manual_seed(seed)
-    proposal, encoding = timed(lambda: AmortizedProposal(fit.model, observation))
-    amortized, sampling = timed(lambda: proposal.sample(N_COMPARED, generator))
-    like, building = timed(lambda: fit.likelihood(observation, seed=seed))
+@dataclass
+class Benchmark:
+    """All ways to fit a mock galaxy.
 
-    def log_target(u: Tensor) -> Tensor:
-        return fit.log_posterior(u, like)
+    Attributes
+    ----------
+    fit : Refiner
+        Model and true likelihood.
+    seed : int
+        Of the model's training: the mocks are others than its own.
+    folder : Path
+        Where results are kept, for these weights alone.
+    base : {"model", "prior"}
+        Where nautilus looks.
+    live : int
+        Its live points.
+    """
 
-    refined: WeightedSamples
-    refined, weighting = timed(
-        lambda: sample_target(log_target, proposal, budget=BUDGET, wanted=WANTED, generator=generator)
-    )
-    result = {
-        "snr": signal_to_noise(observation),
-        "effective": refined.effective,
-        "efficiency": refined.efficiency,
-        "amortized_efficiency": refined.first_efficiency,
-        "log_evidence": refined.log_evidence,
-        "log_evidence_error": refined.log_evidence_error,
-        "seconds_amortized": encoding + sampling * 1000 / N_COMPARED,
-        "seconds_refined": building + weighting,
-    }
-    mine = quantities(refined.resample(N_COMPARED, generator), age, fit)
-    direct = quantities(amortized, age, fit)
-    result["jsd_amortized_refined"] = [divergence(a, b) for a, b in zip(direct.T, mine.T, strict=True)]
-    if live:
-        galaxy, ages = fit.simulator.prior.sample(N_PRIOR, generator)
-        base = LogisticBase.around(fit.model.parameters.to_unbounded(galaxy, ages))
-        reference, seconds = timed(
-            lambda: nested_sampling(log_target, base, seed=seed, n_live=live, n_effective=effective)
-        )
-        truth = quantities(reference.resample(N_COMPARED, generator), age, fit)
-        result |= {
-            "nested_log_evidence": reference.log_evidence,
-            "nested_effective": reference.effective,
-            "nested_calls": reference.n_evaluations,
-            "seconds_nested": seconds + building,
-            "jsd_refined": [divergence(a, b) for a, b in zip(mine.T, truth.T, strict=True)],
-            "jsd_amortized": [divergence(a, b) for a, b in zip(direct.T, truth.T, strict=True)],
-        }
-    return result
+    fit: Refiner
+    seed: int
+    folder: Path
+    base: str
+    live: int
 
+    def observation(self, i: int) -> Observation:
+        """Mock galaxy number i."""
+        simulator = self.fit.simulator
+        bright = replace(simulator, noise=replace(simulator.noise, snr_range=SNR_RANGE))
+        return bright.sample(1, seed=stream_seed(self.seed, "test", 1_000_000 + i)).observation
 
-def run(fit: Refiner, n: int, seed: int, folder: Path, *, live: int, effective: int) -> list[dict[str, Any]]:
-    """Fit `n` galaxies, or read what is there."""
-    bright = replace(fit.simulator, noise=replace(fit.simulator.noise, snr_range=SNR_RANGE))
-    folder.mkdir(parents=True, exist_ok=True)
-    results = []
-    for i in range(n):
-        path = folder / f"{i:04d}.json"
+    def quantities(self, u: Tensor, observation: Observation) -> Array:
+        """The ten headline quantities (N, 10)."""
+        ages = observation.age_of_universe.double().expand(len(u))
+        return headline(self.fit.model.parameters.to_physical(u, ages), ages)
+
+    def nested(self, i: int) -> dict[str, Any]:
+        """Nested sampling of galaxy i, or what was found before."""
+        path = self.folder / f"{i:04d}-{self.base}-{self.live}.npz"
         if not path.exists():
-            observation = bright.sample(1, seed=stream_seed(seed, "test", 1_000_000 + i)).observation
-            result = one(observation, fit, seed=i, live=live, effective=effective)
+            observation = self.observation(i)
+            generator = torch.Generator().manual_seed(i)
+            (target, latent), building = timed(lambda: self.fit.target(observation, seed=i))
+            around = latent.sample(BUDGET, generator)
+            if self.base == "prior":
+                like, simulator = self.fit.likelihood(observation, seed=i), self.fit.simulator
+                around = self.fit.model.parameters.to_unbounded(*simulator.prior.sample(N_PRIOR, generator))
+
+                def target(u: Tensor) -> Tensor:
+                    return self.fit.log_posterior(u, like)
+
+            region = LogisticBase.around(around, inflation=INFLATION[self.base])
+            found, seconds = timed(
+                lambda: nested_sampling(target, region, seed=i, n_live=self.live, n_effective=EFFECTIVE)
+            )
+            points = found.resample(N_COMPARED, generator)
+            u = points if self.base == "prior" else latent.to_unbounded(points)
+            _write(
+                path,
+                samples=self.quantities(u, observation).astype(np.float32),
+                log_evidence=found.log_evidence,
+                effective=found.effective,
+                calls=found.n_evaluations,
+                seconds=seconds + building,
+            )
+        return dict(np.load(path))
+
+    def one(self, i: int, *, with_nested: bool) -> dict[str, Any]:
+        """Results of galaxy i, or what was found before; nested sampling comes first."""
+        truth = self.nested(i) if with_nested else None
+        path = self.folder / f"{i:04d}-{'refined' if truth is None else f'{self.base}-{self.live}'}.json"
+        if not path.exists():
+            result = self.compare(self.observation(i), i, truth)
             path.with_suffix(".part").write_text(json.dumps(result, indent=1) + "\n")
             path.with_suffix(".part").rename(path)
             print(f"galaxy {i}: S/N {result['snr']:.0f}, {result['effective']:.0f} effective", flush=True)
-        results.append(json.loads(path.read_text()))
-    return results
+        return dict(json.loads(path.read_text()))
+
+    def compare(self, observation: Observation, i: int, truth: dict[str, Any] | None) -> dict[str, Any]:
+        """Amortized and refined answers, and their divergence from the truth."""
+        fit, generator = self.fit, torch.Generator().manual_seed(i)
+        proposal, encoding = timed(lambda: AmortizedProposal(fit.model, observation))
+        amortized, sampling = timed(lambda: proposal.sample(BUDGET, generator))
+        like, building = timed(lambda: fit.likelihood(observation, seed=i))
+        log_likelihood, weighing = timed(lambda: like(amortized))
+        weights = torch.softmax(
+            fit.simulator.prior.log_prob(amortized) + log_likelihood - proposal.log_prob(amortized), 0
+        )
+        target, latent = fit.target(observation, seed=i)
+        refined, refining = timed(
+            lambda: sample_target(target, latent, budget=BUDGET, wanted=BUDGET, generator=generator)
+        )
+        usual, refining_usual = timed(
+            lambda: sample_target(target, latent, budget=BUDGET, wanted=fit.wanted, generator=generator)
+        )
+        mine = self.quantities(latent.to_unbounded(refined.resample(N_COMPARED, generator)), observation)
+        direct = self.quantities(amortized[:N_COMPARED], observation)
+        result = {
+            "snr": signal_to_noise(observation),
+            "amortized_efficiency": 1 / float(weights.square().sum()) / BUDGET,
+            "effective": refined.effective,
+            "efficiency": refined.efficiency,
+            "pareto_k": refined.pareto_k,
+            "log_evidence": refined.log_evidence,
+            "log_evidence_error": refined.log_evidence_error,
+            "likelihood_us": 1e6 * weighing / BUDGET,
+            "seconds_amortized": encoding + sampling * 1000 / BUDGET,
+            "seconds_refined": building + refining,
+            "seconds_usual": building + refining_usual,
+            "usual_evaluations": usual.n_evaluations,
+            "jsd_amortized_refined": divergences(direct, mine),
+        }
+        if truth is not None:
+            result |= {f"nested_{name}": float(truth[name]) for name in ("log_evidence", "effective", "calls")}
+            result["seconds_nested"] = float(truth["seconds"])
+            result["jsd_refined"] = divergences(mine, truth["samples"])
+            result["jsd_amortized"] = divergences(direct, truth["samples"])
+        return {key: round(value, 5) if isinstance(value, float) else value for key, value in result.items()}
 
 
-def report(results: list[dict[str, Any]]) -> None:
-    """Print the summary."""
-
-    def column(name: str) -> NDArray[np.float64]:
-        return np.array([result[name] for result in results if name in result])
-
-    effective, compared = column("effective"), column("jsd_refined")
-    print(f"{len(results)} galaxies of S/N {column('snr').min():.0f} to {column('snr').max():.0f} per pixel")
-    print(f"efficiency of the amortized samples: median {100 * np.median(column('amortized_efficiency')):.1f} %")
-    print(f"efficiency of all samples, adapted:  median {100 * np.median(column('efficiency')):.1f} %")
-    print(
-        f"effective samples of at most {BUDGET}: median {np.median(effective):.0f}, "
-        f"at least 200 in {100 * np.mean(effective >= 200):.0f} % of galaxies"
-    )
-    row("JSD amortized - refined (nats)", column("jsd_amortized_refined"))
-    print(
-        f"seconds a galaxy, median: amortized (1000 samples) {np.median(column('seconds_amortized')):.4f}, "
-        f"refined {np.median(column('seconds_refined')):.1f}"
-    )
-    if not len(compared):
-        return
-    print(f"\n{len(compared)} of them by nested sampling:")
-    row("JSD refined - nested (nats)", compared)
-    row("JSD amortized - nested (nats)", column("jsd_amortized"))
-    print(
-        "per quantity, median JSD refined - nested: "
-        + ", ".join(f"{name} {value:.4f}" for name, value in zip(NAMES, np.median(compared, 0), strict=True))
-    )
-    with_nested = [result for result in results if "nested_log_evidence" in result]
-    difference = np.array([r["log_evidence"] - r["nested_log_evidence"] for r in with_nested])
-    rms = np.sqrt(np.mean(difference**2))
-    print(
-        f"difference in ln evidence: median {np.median(difference):+.3f}, rms {rms:.3f}, "
-        f"within 0.3 in {100 * np.mean(np.abs(difference) < 0.3):.0f} %"
-    )
-    seconds = np.array([r["seconds_nested"] / r["seconds_refined"] for r in with_nested])
-    print(
-        f"nested sampling: median {np.median(column('nested_calls')):.0f} likelihoods, "
-        f"{np.median(column('seconds_nested')):.0f} s; {np.median(seconds):.0f} times as long as refining"
-    )
+def _write(path: Path, **arrays: Any) -> None:
+    """Write an .npz file at once or not at all."""
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, **arrays)
+    part.rename(path)
 
 
-def row(label: str, values: NDArray[np.float64]) -> None:
-    """Median and 95th percentile over galaxies and quantities."""
-    print(f"{label}: median {np.median(values):.4f}, 95th percentile {np.quantile(values, 0.95):.4f}")
+def fingerprint(fit: Refiner) -> str:
+    """Eight hexadecimal digits that tell one model's weights from another's."""
+    digest = hashlib.sha256()
+    for tensor in fit.model.network.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--n", type=int, default=100, help="galaxies")
+    parser.add_argument("--first", type=int, default=0, help="number of the first galaxy")
     parser.add_argument("--model", default="default")
     parser.add_argument("--out", type=Path, default=Path("runs/exactness"))
     parser.add_argument("--no-nested", action="store_true", help="refine only")
-    parser.add_argument("--quick", action="store_true", help="coarse nested sampling")
+    parser.add_argument("--nested-only", action="store_true", help="nested sampling only, to be compared later")
+    parser.add_argument("--base", choices=list(INFLATION), default="model", help="where nautilus looks")
+    parser.add_argument("--live", type=int, default=LIVE, help="live points of nautilus")
+    parser.add_argument("--save", action="store_true", help="write the results and the page")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     fit = refiner(load_model(arguments.model))
-    live, effective = (QUICK_LIVE, QUICK_EFFECTIVE) if arguments.quick else (LIVE, EFFECTIVE)
+    folder = arguments.out / fingerprint(fit)
+    folder.mkdir(parents=True, exist_ok=True)
     seed = fit.model.card["config"]["plan"]["seed"]
-    results = run(
-        fit, arguments.n, seed, arguments.out, live=0 if arguments.no_nested else live, effective=effective
-    )
-    report(results)
+    benchmark = Benchmark(fit, seed, folder, arguments.base, arguments.live)
+    numbers = range(arguments.first, arguments.first + arguments.n)
+    if arguments.nested_only:
+        for i in numbers:
+            print(f"galaxy {i}: {float(benchmark.nested(i)['seconds']):.0f} s of nested sampling", flush=True)
+        return
+    galaxies = [benchmark.one(i, with_nested=not arguments.no_nested) for i in numbers]
+    settings = {"weights": fingerprint(fit), "base": arguments.base, "live": arguments.live, "budget": BUDGET}
+    record = settings | {"summary": summary(galaxies), "galaxies": galaxies}
+    print(text(record))
+    if arguments.save:
+        RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+        PAGE.write_text(on_page(PAGE.read_text(), text(record)))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,16 @@ import torch
 
 from sfhflow.dust import DustModel
 from sfhflow.errors import InputError
-from sfhflow.exact import Likelihood, LogisticBase, Nuisances, Refiner, nested_sampling, sample_target
+from sfhflow.exact import (
+    AmortizedProposal,
+    LatentProposal,
+    Likelihood,
+    Nuisances,
+    Refiner,
+)
 from sfhflow.exact.hyper import explore, log_uniform, normal, uniform
-from sfhflow.exact.importance import WeightedSamples, temper
-from sfhflow.exact.student import StudentMixture
+from sfhflow.exact.projected import ProjectedTemplates
+from sfhflow.exact.stars import ChebyshevNodes
 from sfhflow.exact.templates import Templates
 from sfhflow.gaussian_mixture import GaussianMixture
 from sfhflow.lines import EmissionModel
@@ -113,6 +119,28 @@ def test_the_likelihood_of_far_points_is_that_of_dense_matrices_too(galaxies, nu
     assert np.all(slow < best - 15)
     # components that leave out a chi squared of 0.0001 change one of chi2 by twice the root of their product
     assert np.all(np.abs(fast - slow) < 2 * np.sqrt(1e-4 * 2 * (best - slow)))
+
+
+@pytest.mark.parametrize("law", ["calzetti", "two_component"])
+def test_products_made_beforehand_are_those_of_spectra(law):
+    sim = exact_simulator(dust=DustModel(law=law))
+    templates = Templates(sim, 11.0, torch.tensor([90.0, 80.0, 70.0]), shift_kms=40.0)
+    # waves: each has a different share of every part of the spectrum
+    vectors = np.cos(np.outer(np.arange(12), np.linspace(0, math.pi, GRID.n_pixels))) / GRID.n_pixels
+    galaxy, _ = sim.prior.sample(200, torch.Generator().manual_seed(4))
+    u = sim.prior.parameters.to_unbounded(galaxy, torch.full((200,), 13.8, dtype=torch.float64))
+    slow = templates(u).numpy() @ vectors.T
+    fast = ProjectedTemplates(templates, Nuisances(sim).stars, vectors)(u).numpy()
+    # spectra have a mean of one, and are made in single precision
+    assert np.abs(fast - slow).max() < 2e-5
+    assert np.sqrt(np.mean((fast - slow) ** 2)) < 3e-6
+
+
+def test_chebyshev_interpolation_is_exact_for_polynomials():
+    nodes = ChebyshevNodes(2.0, 5.0, 6)
+    x = torch.tensor([2.0, 2.7, 3.9, 5.0], dtype=torch.float64)
+    assert (nodes.weights(x) @ (nodes.nodes**5 - nodes.nodes)).tolist() == pytest.approx((x**5 - x).tolist())
+    assert ChebyshevNodes(3.0, 3.0, 6).weights(x).tolist() == [[1.0]] * 4
 
 
 def test_the_likelihood_does_not_depend_on_the_unit_of_the_flux(galaxies, nuisances):
@@ -240,122 +268,6 @@ def test_a_spectrum_without_flux_is_refused(galaxies, nuisances):
         Likelihood(observation._replace(flux=-observation.flux), nuisances, around(galaxies.u[0]))
 
 
-def linear_gaussian(n_features: int = 6):
-    """Target, posterior mean and covariance, and evidence of y = A x + noise with a standard-normal prior."""
-    rng = np.random.default_rng(2)
-    a, y, sigma = rng.normal(size=(9, n_features)), rng.normal(size=9), 0.4
-    marginal = a @ a.T + sigma**2 * np.eye(9)
-    log_evidence = -0.5 * (y @ np.linalg.solve(marginal, y) + np.linalg.slogdet(2 * np.pi * marginal)[1])
-    covariance = np.linalg.inv(a.T @ a / sigma**2 + np.eye(n_features))
-    mean = covariance @ a.T @ y / sigma**2
-
-    def log_target(x):
-        residual = torch.tensor(y) - x @ torch.tensor(a).T
-        likelihood = -0.5 * (residual / sigma).square().sum(-1) - 4.5 * math.log(2 * math.pi * sigma**2)
-        return likelihood - 0.5 * x.square().sum(-1) - 0.5 * n_features * math.log(2 * math.pi)
-
-    return log_target, torch.tensor(mean), torch.tensor(covariance), float(log_evidence)
-
-
-def gaussian(mean, covariance) -> GaussianMixture:
-    return GaussianMixture(torch.ones(1).double(), mean[None], torch.linalg.cholesky(covariance)[None])
-
-
-@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (0.5, 2.0), (1.5, 0.5)])
-def test_importance_sampling_finds_mean_covariance_and_evidence(offset, scale):
-    log_target, mean, covariance, log_evidence = linear_gaussian()
-    proposal = gaussian(mean + offset * covariance.diagonal().sqrt(), scale * covariance)
-    samples = sample_target(
-        log_target, proposal, budget=30_000, wanted=8000, generator=torch.Generator().manual_seed(0)
-    )
-    assert samples.effective >= 8000
-    assert samples.log_evidence == pytest.approx(log_evidence, abs=5 * samples.log_evidence_error + 1e-9)
-    x = samples.resample(20_000, torch.Generator().manual_seed(1))
-    rms = covariance.diagonal().sqrt()
-    assert ((x.mean(0) - mean) / rms).abs().max() < 5 / math.sqrt(samples.effective)
-    whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), (x - mean).T, upper=False)
-    assert (torch.cov(whitened) - torch.eye(len(mean))).abs().max() < 6 / math.sqrt(samples.effective)
-
-
-def test_a_perfect_proposal_is_not_changed():
-    log_target, mean, covariance, log_evidence = linear_gaussian()
-    samples = sample_target(
-        log_target, gaussian(mean, covariance), budget=9000, wanted=500, generator=torch.Generator().manual_seed(0)
-    )
-    assert len(samples) == samples.n_evaluations == 2000
-    assert samples.effective == pytest.approx(2000)
-    assert samples.first_efficiency == pytest.approx(1.0)
-    assert samples.log_evidence == pytest.approx(log_evidence, abs=1e-9)
-
-
-def test_the_error_of_the_evidence_is_its_scatter():
-    log_target, mean, covariance, log_evidence = linear_gaussian()
-    proposal = gaussian(mean + 0.4 * covariance.diagonal().sqrt(), 1.5 * covariance)
-    runs = [
-        sample_target(log_target, proposal, budget=2000, wanted=1, generator=torch.Generator().manual_seed(seed))
-        for seed in range(60)
-    ]
-    pulls = np.array([(run.log_evidence - log_evidence) / run.log_evidence_error for run in runs])
-    # the rms of 60 standard-normal numbers has a standard error of 0.09
-    assert 0.7 < np.sqrt(np.mean(pulls**2)) < 1.3
-
-
-def test_nested_sampling_finds_the_evidence():
-    pytest.importorskip("nautilus", reason="nautilus is the nested sampler")
-    log_target, mean, covariance, log_evidence = linear_gaussian(4)
-    base = LogisticBase.around(torch.randn(5000, 4, generator=torch.Generator().manual_seed(0)))
-    samples = nested_sampling(log_target, base, seed=1, n_live=200, n_effective=1000)
-    assert samples.log_evidence == pytest.approx(log_evidence, abs=0.15)
-    x = samples.resample(5000, torch.Generator().manual_seed(1))
-    assert ((x.mean(0) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.1
-    assert (x.std(0) / covariance.diagonal().sqrt() - 1).abs().max() < 0.1
-
-
-def test_student_distributions_have_the_density_they_are_sampled_from():
-    mixture = StudentMixture(
-        GaussianMixture(
-            torch.tensor([0.3, 0.7]).double(),
-            torch.tensor([[0.0, 1.0], [2.0, -1.0]]).double(),
-            torch.tensor([[[1.0, 0.0], [0.5, 0.6]], [[0.4, 0.0], [-0.2, 0.8]]]).double(),
-        ),
-        6,
-    )
-    axis = torch.linspace(-25, 25, 1001, dtype=torch.float64)
-    grid = torch.cartesian_prod(axis, axis)
-    density = mixture.log_prob(grid).exp() * 0.05**2
-    assert float(density.sum()) == pytest.approx(1.0, abs=2e-3)
-    x = mixture.sample(40_000, torch.Generator().manual_seed(0))
-    # edges of the cells of the grid
-    for corner in ((0.025, 0.025), (2.025, 0.025), (-1.975, 2.525)):
-        inside = ((grid < torch.tensor(corner)).all(-1) * density).sum()
-        assert float((x < torch.tensor(corner)).all(-1).double().mean()) == pytest.approx(float(inside), abs=0.01)
-
-
-def test_the_base_of_nested_sampling_is_normalised():
-    base = LogisticBase(torch.tensor([0.5, -1.0]).double(), torch.tensor([[0.7, 0.0], [0.3, 0.4]]).double())
-    axis = torch.linspace(-14, 14, 701, dtype=torch.float64)
-    grid = torch.cartesian_prod(axis, axis)
-    assert float(base.log_prob(grid).exp().sum()) * 0.04**2 == pytest.approx(1.0, abs=1e-3)
-    x = torch.tensor([[0.5, 0.5]]).double()
-    assert base.from_cube(x)[0].tolist() == pytest.approx([0.5, -1.0])
-
-
-def test_resampling_gives_every_point_its_share():
-    weights = torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
-    samples = WeightedSamples(torch.arange(4.0)[:, None], weights.log(), 4)
-    drawn = samples.resample(1000, torch.Generator().manual_seed(0))[:, 0]
-    counts = torch.bincount(drawn.long(), minlength=4)
-    assert (counts - 1000 * weights).abs().max() <= 1
-    assert samples.effective == pytest.approx(1 / 0.3)
-
-
-def test_tempered_weights_are_as_effective_as_wanted():
-    log_weights = 6 * torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    soft = temper(log_weights, 200.0)
-    assert WeightedSamples(soft[:, None], soft, 1000).effective == pytest.approx(200.0, rel=1e-3)
-    assert temper(log_weights, 0.5) is log_weights
-
-
 def test_axes_hold_their_priors():
     for axis in (uniform(0.0, 0.5, 5), log_uniform(0.1, 10.0, 4), normal(0.12, 13)):
         assert np.exp(axis.log_weights).sum() == pytest.approx(1.0)
@@ -378,6 +290,15 @@ def test_exploration_finds_the_peak_and_its_surroundings():
 @pytest.fixture(scope="module")
 def refiner():
     return Refiner(model(), exact_simulator(), budget=6000, wanted=300, fallback=False)
+
+
+def test_a_density_is_the_same_in_the_coordinates_of_the_flow(refiner):
+    observation = observe(spectra(1), GRID, 4.0)
+    latent, proposal = LatentProposal(refiner.model, observation), AmortizedProposal(refiner.model, observation)
+    z = latent.sample(300, torch.Generator().manual_seed(0))
+    # the model's own density of the parameters, pulled back, is that of the coordinates
+    assert latent.pull_back(proposal.log_prob)(z).tolist() == pytest.approx(latent.log_prob(z).tolist(), abs=2e-3)
+    assert latent.pull_back(proposal.log_prob)(z + 1e9).tolist() == [-math.inf] * 300
 
 
 def test_a_refined_posterior_is_better_than_that_of_an_untrained_model(refiner):

@@ -13,6 +13,7 @@ import pytest
 import toy
 import webtoy
 from sfhflow import cli, html
+from sfhflow.cosmology import age_of_universe
 from sfhflow.errors import InputError
 from sfhflow.lines import emission_line_mask
 from sfhflow.observation import rest_frame_air
@@ -187,6 +188,15 @@ def test_the_star_formation_rate_integrates_to_the_mass_formed(posterior):
     lookback, rate = line["x"] ** 3, line["median"]
     area = np.sum(rate[::2] * (lookback[::2] - lookback[1::2]))
     assert area == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["assembly", "rate"])
+def test_redshifts_above_a_history_stand_at_the_age_the_universe_had(posterior, name):
+    labels = webtoy.ticks(html.result(posterior).figures[name], "redshift")
+    assert len(labels) >= 4
+    for place, redshift in labels.items():
+        time = place if name == "assembly" else posterior.age_of_universe - place**3
+        assert time == pytest.approx(float(age_of_universe(float(redshift))), abs=1e-6)
 
 
 def test_a_comparison_holds_a_row_and_a_curve_for_each_galaxy(posterior):

@@ -78,7 +78,8 @@ def test_differences_between_libraries_add_their_own_variance(parts):
     library = TemplateMismatch(amplitude_range=(1e-9, 1e-9), library_amplitude=0.5)
     factors = draw(library, 4000, (basis, library.library_on_grid(GRID), profile))
     # the sum of squares of the components is the mean square of the differences
-    expected = TemplateMismatch().library_on_grid(GRID).square().sum(0) / 4
+    whole = TemplateMismatch(library_amplitude=1.0)
+    expected = whole.library_on_grid(GRID).square().sum(0) / 4
     assert float(expected.mean().sqrt()) == pytest.approx(0.0073, rel=0.1)
     got = factors.log().square().mean(0)
     assert float((got / expected - 1).abs().mean()) < 0.05

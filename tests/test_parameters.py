@@ -6,16 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfhflow.parameters import (
-    FRACTIONS,
-    MIN_GAP,
-    Bounded,
-    GalaxyParameters,
-    ParameterMap,
-    helmert,
-    log_ratios_to_times,
-    times_to_log_ratios,
-)
+from sfhflow.parameters import FRACTIONS, Bounded, GalaxyParameters, ParameterMap
 
 MAP = ParameterMap()
 N_TIMES = len(FRACTIONS)
@@ -25,7 +16,7 @@ N_TIMES = len(FRACTIONS)
 @given(st.integers(0, 2**31), st.floats(0.1, 3.0), st.floats(0.5, 13.8))
 def test_coordinates_survive_the_round_trip(seed, scale, age):
     generator = torch.Generator().manual_seed(seed)
-    u = (scale * torch.randn(20, MAP.n_features, generator=generator, dtype=torch.float64)).clamp(-9, 9)
+    u = (scale * torch.randn(20, MAP.n_features, generator=generator, dtype=torch.float64)).clamp(-4, 4)
     universe = torch.full((20,), age, dtype=torch.float64)
     back = MAP.to_unbounded(MAP.to_physical(u, universe), universe)
     torch.testing.assert_close(back, u, rtol=1e-6, atol=1e-6)
@@ -65,47 +56,11 @@ def test_any_coordinates_are_rising_times_inside_the_age_and_parameters_inside_t
         assert float(values.max()) <= bounds.high * (1 + 1e-5)
 
 
-def test_the_extreme_coordinates_reach_the_ends_of_the_age():
-    u = torch.zeros(1, N_TIMES, dtype=torch.float64)
-    early = log_ratios_to_times(u - 100 * helmert(N_TIMES + 1, dtype=torch.float64)[:, 0])
-    assert float(early[0, 0]) == pytest.approx(MIN_GAP)
-    late = log_ratios_to_times(u + 100 * helmert(N_TIMES + 1, dtype=torch.float64)[:, 0])
-    assert float(late[0, 0]) == pytest.approx(1 - N_TIMES * MIN_GAP)
-
-
-def test_coordinates_are_finite_for_times_at_the_very_ends():
-    for times in (torch.linspace(0, 1e-6, N_TIMES), torch.linspace(1 - 1e-6, 1, N_TIMES)):
-        assert torch.isfinite(times_to_log_ratios(times.double()[None])).all()
+def test_coordinates_are_finite_for_parameters_at_their_very_bounds():
     galaxy = GalaxyParameters(
         torch.linspace(1, 12, N_TIMES)[None], torch.tensor([0.4]), torch.tensor([0.0]), torch.tensor([400.0])
     )
     assert torch.isfinite(MAP.to_unbounded(galaxy, torch.tensor([13.0]))).all()
-
-
-def test_the_mean_of_the_gaps_logarithms_never_matters():
-    # equal gaps are the origin, and doubling one gap moves only along its own contrast
-    equal = torch.arange(1, N_TIMES + 1, dtype=torch.float64)[None] / (N_TIMES + 1)
-    torch.testing.assert_close(times_to_log_ratios(equal), torch.zeros(1, N_TIMES, dtype=torch.float64))
-    gaps = MIN_GAP + (1 - 14 * MIN_GAP) * torch.softmax(torch.log(torch.tensor([2.0] + 13 * [1.0]).double()), 0)
-    ratios = times_to_log_ratios(gaps.cumsum(-1)[None, :-1])[0]
-    expected = np.log(2.0) * helmert(N_TIMES + 1, dtype=torch.float64)[:, 0]
-    torch.testing.assert_close(ratios, expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("n", [2, 3, 14])
-def test_helmert_contrasts_are_orthonormal_and_blind_to_constants(n):
-    rows = helmert(n, dtype=torch.float64)
-    torch.testing.assert_close(rows @ rows.T, torch.eye(n - 1, dtype=torch.float64))
-    torch.testing.assert_close(rows.sum(-1), torch.zeros(n - 1, dtype=torch.float64), atol=1e-12, rtol=0)
-
-
-def test_distances_are_those_of_aitchison_geometry():
-    rng = np.random.default_rng(1)
-    free = rng.dirichlet(np.ones(N_TIMES + 1), 2)
-    gaps = MIN_GAP + (1 - 14 * MIN_GAP) * free
-    u = times_to_log_ratios(torch.tensor(gaps.cumsum(-1)[:, :-1]))
-    centred = np.log(free) - np.log(free).mean(-1, keepdims=True)
-    assert float((u[0] - u[1]).norm()) == pytest.approx(np.linalg.norm(centred[0] - centred[1]), rel=1e-8)
 
 
 def test_a_logarithmic_bound_maps_the_geometric_mean_to_zero():

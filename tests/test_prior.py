@@ -6,7 +6,7 @@ import torch
 
 from sfhflow.cosmology import age_of_universe, redshift_at_age
 from sfhflow.errors import InputError
-from sfhflow.parameters import MIN_GAP
+from sfhflow.log_ratios import MIN_GAP, log_volume_ratio, nested_to_isometric
 from sfhflow.prior import Prior
 from sfhflow.sfh import default_mixture
 
@@ -113,7 +113,8 @@ def test_the_density_is_that_of_the_draws():
     u = prior.parameters.to_unbounded(galaxy, age)
     inner = prior.sfh._replace(cholesky=0.7 * prior.sfh.cholesky)
     scalars = torch.distributions.Normal(u[:, -3:].median(0).values, 0.5)
-    log_r = inner.log_prob(u[:, :-3]) + scalars.log_prob(u[:, -3:]).sum(-1)
+    ratios = nested_to_isometric(u[:, :-3])
+    log_r = inner.log_prob(ratios) + log_volume_ratio(ratios.shape[-1]) + scalars.log_prob(u[:, -3:]).sum(-1)
     ratio = (log_r - prior.log_prob(u)).exp()
     assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / len(u) ** 0.5)
     assert float(ratio.std()) < 30

@@ -34,23 +34,29 @@ def service():
     return Service(model, version="1.2.3", predict=predictor(model), prior=toy.simulator().prior)
 
 
+def nodes(item, name):
+    """All objects of one kind in the JSON of a figure, each as its attributes."""
+    if isinstance(item, dict):
+        if item.get("name") == name:
+            yield item.get("attributes", {})
+        item = list(item.values())
+    if isinstance(item, list):
+        for value in item:
+            yield from nodes(value, name)
+
+
 def columns(item):
     """Columns of all sources of data in the JSON of a figure, as arrays."""
-    found = []
+    return [
+        {name: array for name, value in source["data"].get("entries", []) if (array := decode(value)) is not None}
+        for source in nodes(item, "ColumnDataSource")
+    ]
 
-    def walk(node):
-        if isinstance(node, dict):
-            if node.get("name") == "ColumnDataSource":
-                entries = node["attributes"]["data"].get("entries", [])
-                found.append({name: array for name, value in entries if (array := decode(value)) is not None})
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
 
-    walk(item)
-    return found
+def ticks(item, axis_label):
+    """Places on the axis of that label and what is written there."""
+    axis = next(axis for axis in nodes(item, "LinearAxis") if axis.get("axis_label") == axis_label)
+    return dict(axis["major_label_overrides"]["entries"])
 
 
 def decode(value):

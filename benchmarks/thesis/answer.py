@@ -32,7 +32,8 @@ from benchmarks.thesis.dataset import AGE_OF_UNIVERSE, Dataset
 from benchmarks.thesis.network import log_cosh
 from sfhflow.encoder.layers import residual_layers
 from sfhflow.flow import ConditionalFlow
-from sfhflow.parameters import Bounded, log_ratios_to_times, times_to_log_ratios
+from sfhflow.log_ratios import isometric_to_times, times_to_isometric
+from sfhflow.parameters import Bounded
 
 __all__ = ["Answer", "Plan", "train"]
 
@@ -142,12 +143,12 @@ class Answer(nn.Module):
 
     def coordinates(self, truth: Tensor) -> Tensor:
         """Unbounded coordinates (N, 10) of the quantities."""
-        ratios = times_to_log_ratios(truth[..., :9].double() / AGE_OF_UNIVERSE).to(truth)
+        ratios = times_to_isometric(truth[..., :9].double() / AGE_OF_UNIVERSE).to(truth)
         return torch.cat([ratios, self.metallicity.to_unbounded(truth[..., 9:])], -1)
 
     def quantities(self, u: Tensor) -> Tensor:
         """Inverse of `coordinates`."""
-        times = log_ratios_to_times(u[..., :9]) * AGE_OF_UNIVERSE
+        times = isometric_to_times(u[..., :9]) * AGE_OF_UNIVERSE
         return torch.cat([times, self.metallicity.to_physical(u[..., 9:])], -1)
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:

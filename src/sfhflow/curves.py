@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfhflow import derived
+from sfhflow.cosmology import age_of_universe
 from sfhflow.grid import pixel_edges
 from sfhflow.lines import emission_line_mask
 from sfhflow.observation import rest_frame_air
@@ -30,6 +31,7 @@ __all__ = [
     "formation_rate",
     "normalised",
     "pixel_runs",
+    "redshift_ticks",
     "residuals",
     "scaled",
 ]
@@ -43,6 +45,9 @@ noiseless flux there, each of shape (p,), in any linear unit."""
 BAND_LEVELS = (0.025, 0.16, 0.5, 0.84, 0.975)
 """Quantiles of `bands`: the 95 % interval, the 68 % interval and the median."""
 
+_REDSHIFTS = np.array([6.0, 3.0, 2.0, 1.0, 0.5, 0.2, 0.0])
+# on the cube root of lookback time the early Universe is crowded, and the last Gyr wide
+_REDSHIFTS_LATE = np.array([4.0, 1.0, 0.5, 0.2, 0.05, 0.01, 0.0])
 # shorter times cannot be told apart in a spectrum of stars
 _SHORTEST_GYR = 0.01
 
@@ -142,3 +147,26 @@ def formation_rate(posterior: Posterior, *, n_bins: int = 60) -> tuple[Array, Ar
     lookback = np.linspace(np.cbrt(age), 0.0, n_bins + 1) ** 3
     lookback = np.append(lookback[lookback >= _SHORTEST_GYR], 0.0)
     return lookback, derived.star_formation_rate(posterior.times, age - lookback)
+
+
+def redshift_ticks(age: float, *, cube_root: bool = False) -> tuple[Array, list[str]]:
+    """Where to mark redshifts on an axis of time.
+
+    Parameters
+    ----------
+    age : float
+        Age of the Universe in Gyr at which the axis ends.
+    cube_root : bool
+        The axis is linear in the cube root of lookback time.
+
+    Returns
+    -------
+    ages : ndarray of shape (k,)
+        Ages of the Universe in Gyr, none beyond `age`.
+    labels : list of str
+        The redshifts at which the Universe had them.
+    """
+    redshifts = _REDSHIFTS_LATE if cube_root else _REDSHIFTS
+    ages = age_of_universe(redshifts)
+    keep = ages <= age * 1.001
+    return np.minimum(ages[keep], age), [f"{z:g}" for z in redshifts[keep]]

@@ -120,11 +120,15 @@ class StellarPopulations:
         stars = self.spectra(history, metallicity, age_of_universe)
         if dust.young is dust.old:
             return stars * dust.old
-        young_mass = 1 - cumulative_mass(history, age_of_universe[:, None] - _BIRTH_CLOUD_GYR)
+        young_mass = self.young_mass(history, age_of_universe)
         youngest = torch.nn.functional.one_hot(torch.tensor([0]), len(self.ages_gyr)).to(self.dtype)
         by_metallicity = metallicity_weights(metallicity, self.metallicities).to(self.dtype)
-        young = young_mass.to(self.dtype) * self.combine(youngest.expand(len(stars), -1), by_metallicity)
+        young = young_mass[:, None].to(self.dtype) * self.combine(youngest.expand(len(stars), -1), by_metallicity)
         return (stars - young) * dust.old + young * dust.young
+
+    def young_mass(self, history: StarFormationHistory, age_of_universe: Tensor) -> Tensor:
+        """Share (N,) of the stars that are still in their birth clouds."""
+        return 1 - cumulative_mass(history, age_of_universe[:, None] - _BIRTH_CLOUD_GYR)[:, 0]
 
     def combine(self, by_age: Tensor, by_metallicity: Tensor) -> Tensor:
         """Spectra (N, P) for SSP weights (N, A) and (N, Z)."""

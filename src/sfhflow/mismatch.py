@@ -51,7 +51,7 @@ class TemplateMismatch:
     """
 
     amplitude_range: tuple[float, float] = (0.002, 0.015)
-    library_amplitude: float = 1.5
+    library_amplitude: float = 2.0
     node_pixels: int = 4
 
     def on_grid(self, grid: LogGrid) -> Tensor:

@@ -35,7 +35,7 @@ from sfhflow.verdict import Critic, Limits, Verdict, judge, scores, signal_to_no
 
 __all__ = ["Model", "load_model", "shipped_models"]
 
-CARD_FORMAT = 2
+CARD_FORMAT = 3
 _FILES = ("card.json", "weights.safetensors")
 # Models trained on libraries without broad bands have no such file.
 _LIGHT = "light.safetensors"

@@ -4,11 +4,8 @@ A galaxy is described by its formation times :math:`t_0 < t_{10} < \dots < t_{90
 (cosmic time when 0, 10 ... 100 % of the stellar mass had formed), the metallicity [M/H], the dust attenuation
 :math:`A_V` and the stellar velocity dispersion.  Networks work in unbounded coordinates *u*:
 
-* the :math:`n` gaps between 0, the formation times and the age of the Universe :math:`T` make a composition;
-  with :math:`g_i = (\Delta t_i / T - \epsilon) / (1 - n \epsilon)`, *u* are its isometric log-ratios
-  (Egozcue et al. 2003, Math. Geol. 35, 279): :math:`u = H \log g`, where the rows of the Helmert matrix
-  :math:`H` are orthonormal and orthogonal to :math:`(1, \dots, 1)`; the inverse is a softmax, so every *u* is
-  a strictly rising set of times inside :math:`(0, T)` with gaps of at least :math:`\epsilon T`;
+* the formation times, as fractions of the age of the Universe, are nested log-ratios (`sfhflow.log_ratios`): every
+  *u* is a strictly rising set of times inside it;
 * every other parameter with bounds :math:`(a, b)` is a logit of :math:`(x - a)/(b - a)` (of the logarithms for
   the velocity dispersion).
 """
@@ -21,11 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sfhflow.log_ratios import nested_to_times, times_to_nested
 from sfhflow.sfh.quantile import FRACTIONS
 
 __all__ = ["FRACTIONS", "Bounded", "GalaxyParameters", "ParameterMap"]
 
-MIN_GAP = 5e-5
 # logits beyond this are a rounding error away from the bounds in float32
 _EDGE = 1e-5
 
@@ -77,9 +74,9 @@ class Bounded:
 
 @dataclass(frozen=True)
 class ParameterMap:
-    """Bijection between `GalaxyParameters` and unbounded coordinates of shape (..., 15).
+    """Bijection between `GalaxyParameters` and unbounded coordinates of shape (..., 16).
 
-    The order of the coordinates is: 13 log-ratios of the gaps, [M/H], A_V, velocity dispersion.
+    The order of the coordinates is: 13 nested log-ratios, [M/H], A_V, velocity dispersion.
     """
 
     metallicity: Bounded = Bounded(-2.27, 0.40)
@@ -105,7 +102,7 @@ class ParameterMap:
         -------
         Tensor of shape (..., n_features)
         """
-        ratios = times_to_log_ratios(galaxy.times / age_of_universe[..., None])
+        ratios = times_to_nested(galaxy.times / age_of_universe[..., None])
         scalars = [
             self.metallicity.to_unbounded(galaxy.metallicity),
             self.a_v.to_unbounded(galaxy.a_v),
@@ -119,37 +116,10 @@ class ParameterMap:
         The results lie in memory with the values of one parameter side by side, which makes what follows fast.
         """
         u = u.mT.contiguous().mT if u.ndim > 1 else u
-        times = log_ratios_to_times(u[..., :-3]) * age_of_universe[..., None]
+        times = nested_to_times(u[..., :-3]) * age_of_universe[..., None]
         return GalaxyParameters(
             times,
             self.metallicity.to_physical(u[..., -3]),
             self.a_v.to_physical(u[..., -2]),
             self.sigma_kms.to_physical(u[..., -1]),
         )
-
-
-def times_to_log_ratios(times: Tensor) -> Tensor:
-    """Isometric log-ratios (..., F) of the gaps between 0, `times` (..., F; fractions of the age) and 1."""
-    zero, one = torch.zeros_like(times[..., :1]), torch.ones_like(times[..., :1])
-    gaps = torch.diff(torch.cat([zero, times, one], dim=-1))
-    n = gaps.shape[-1]
-    free = (gaps - MIN_GAP).clamp_min(1e-3 * MIN_GAP) / (1 - n * MIN_GAP)
-    return free.log() @ helmert(n, dtype=times.dtype).to(times.device).mT
-
-
-def log_ratios_to_times(u: Tensor) -> Tensor:
-    """Inverse of `times_to_log_ratios`: strictly rising times (..., F) inside (0, 1)."""
-    n = u.shape[-1] + 1
-    # the sums run over the last but one axis, so that the innermost loops are over galaxies or samples
-    rows = u[:, None] if u.ndim == 1 else u.mT
-    free = torch.softmax(helmert(n, dtype=u.dtype).to(u.device).mT @ rows, dim=-2)
-    times = free.mul(1 - n * MIN_GAP).add(MIN_GAP).cumsum(-2)[..., :-1, :]
-    return times[:, 0] if u.ndim == 1 else times.mT
-
-
-def helmert(n: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Orthonormal Helmert contrasts, shape (n - 1, n): each row is orthogonal to the others and to ones."""
-    k = torch.arange(1, n, dtype=dtype)[:, None]
-    column = torch.arange(n, dtype=dtype)
-    rows = torch.where(column < k, 1.0, torch.where(column == k, -k, 0.0))
-    return rows / (k * (k + 1)).sqrt()

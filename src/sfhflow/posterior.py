@@ -59,6 +59,8 @@ class Refinement:
         Effective sample size over evaluations of the likelihood.
     amortized_efficiency : float
         The same for the model's own samples: near one where it was right already.
+    pareto_k : float
+        Shape of the tail of the weights: their sums can be trusted below 0.7 (Vehtari et al. 2024).
     log_evidence, log_evidence_error : float
         Natural logarithm of the probability density of the spectrum, and its standard error.
     n_evaluations : int
@@ -69,6 +71,7 @@ class Refinement:
     effective: float
     efficiency: float
     amortized_efficiency: float
+    pareto_k: float
     log_evidence: float
     log_evidence_error: float
     n_evaluations: int

@@ -1,12 +1,13 @@
 r"""The prior: what galaxies are simulated.
 
 Formation times, with a constant star formation rate between them, *are* the model: the likelihood of a spectrum
-given the parameters is exact.  Their distribution is, by default, a mixture of Gaussians in the log-ratios *r* of
-the gaps between them (`sfhflow.parameters`), fitted to draws from many families of star formation histories
-(`sfhflow.sfh.mixture`, `benchmarks/build_prior.py`): smooth to bursty, ever-forming to long dead.  It has a
-density, which importance sampling needs,
+given the parameters is exact.  Their distribution is, by default, a mixture of Gaussians in the isometric
+log-ratios *r* of the gaps between them (`sfhflow.log_ratios`), fitted to draws from many families of star
+formation histories (`sfhflow.sfh.mixture`, `benchmarks/build_prior.py`): smooth to bursty, ever-forming to long
+dead.  It has a density, which importance sampling needs,
 
-.. math:: p(u) = \sum_k w_k N(r; \mu_k, \Sigma_k)\; p(u_{[M/H]})\, p(u_{A_V})\, p(u_\sigma),
+.. math:: p(u) = \left|\frac{\partial r}{\partial u}\right| \sum_k w_k N(r; \mu_k, \Sigma_k)\;
+          p(u_{[M/H]})\, p(u_{A_V})\, p(u_\sigma),
 
 and redshift sets only the unit of time, the age of the Universe.  Metallicity, dust and velocity dispersion are
 independent of the history: with :math:`s(u) = 1 / (1 + e^{-u})`, a quantity that is uniform between its bounds has
@@ -32,20 +33,15 @@ from torch.nn.functional import logsigmoid
 from sfhflow.cosmology import age_of_universe
 from sfhflow.errors import InputError
 from sfhflow.gaussian_mixture import GaussianMixture, read_gaussian_mixture
-from sfhflow.parameters import (
-    FRACTIONS,
-    GalaxyParameters,
-    ParameterMap,
-    log_ratios_to_times,
-    times_to_log_ratios,
-)
+from sfhflow.log_ratios import isometric_to_times, log_volume_ratio, nested_to_isometric, times_to_isometric
+from sfhflow.parameters import FRACTIONS, GalaxyParameters, ParameterMap
 from sfhflow.sfh import SFHFamily, sample_times
 
 __all__ = ["Prior", "shipped_histories"]
 
 
 def shipped_histories() -> GaussianMixture:
-    """Distribution of the log-ratios of the gaps between formation times that comes with the package."""
+    """Distribution of the isometric log-ratios of the gaps between formation times that comes with the package."""
     return read_gaussian_mixture(Path(str(resources.files("sfhflow") / "data" / "histories.safetensors")))
 
 
@@ -56,7 +52,7 @@ class Prior:
     Attributes
     ----------
     sfh : GaussianMixture or SFHFamily
-        Distribution of the log-ratios of the gaps, or a family (or mixture of families) of histories.
+        Distribution of the isometric log-ratios of the gaps, or a family (or mixture of families) of histories.
     max_redshift : float
         Redshifts are uniform in [0, max_redshift].
     dust_concentration : float
@@ -90,14 +86,14 @@ class Prior:
         """Draw formation times (N, 13) in Gyr at ages of the Universe (N,) in Gyr."""
         if isinstance(self.sfh, GaussianMixture):
             ratios = self.sfh.sample(len(age), generator)
-            return log_ratios_to_times(ratios) * age[:, None]
+            return isometric_to_times(ratios) * age[:, None]
         times = sample_times(self.sfh, age, torch.tensor(FRACTIONS, dtype=torch.float64), generator)
         if self.gap_scatter == 0:
             return times
         # log-ratios are orthonormal in the logarithms of the gaps
-        ratios = times_to_log_ratios(times / age[:, None])
+        ratios = times_to_isometric(times / age[:, None])
         noise = torch.randn(ratios.shape, generator=generator, dtype=ratios.dtype)
-        return log_ratios_to_times(ratios + self.gap_scatter * noise) * age[:, None]
+        return isometric_to_times(ratios + self.gap_scatter * noise) * age[:, None]
 
     def log_prob(self, u: Tensor) -> Tensor:
         """Log density (...,) of unbounded coordinates (..., n_features); the same at every redshift.
@@ -116,4 +112,5 @@ class Prior:
         dust, b = u[..., -2], self.dust_concentration
         scalars = (logsigmoid(uniform) + logsigmoid(-uniform)).sum(-1)
         scalars = scalars + math.log(b) + logsigmoid(dust) + b * logsigmoid(-dust)
-        return self.sfh.log_prob(u[..., :-3]) + scalars
+        histories = self.sfh.log_prob(nested_to_isometric(u[..., :-3].double()))
+        return histories + log_volume_ratio(len(FRACTIONS)) + scalars

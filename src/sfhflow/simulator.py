@@ -72,7 +72,7 @@ class InstrumentModel:
     unknown_probability: float = 0.15
     resolution_error: float = 0.05
     max_shift_kms: float = 100.0
-    calibration_range: tuple[float, float] = (0.005, 0.08)
+    calibration_range: tuple[float, float] = (0.005, 0.10)
     calibration_orders: int = 8
     arm_step: float = 0.01
 

@@ -18,8 +18,8 @@ from sfhflow.train import fit as fit_model
 __all__ = ["EXAMPLES", "train"]
 
 EXAMPLES = (
-    "sfhflow train configs/smooth.toml --out smooth",
-    "sfhflow train configs/default.toml --start smooth --out mymodel --device cuda",
+    "sfhflow train configs/default.toml --out mymodel",
+    "sfhflow train configs/default.toml --out mymodel --device cuda",
     "sfhflow train myprior.toml --start default --out mymodel",
 )
 

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfhflow.exact.hyper import Axis, Node, log_uniform, normal, uniform
+from sfhflow.exact.stars import DustyStars
 from sfhflow.instrument import calibration_loadings
 from sfhflow.lines import WEAK_LINES, EmissionModel, emission_line_mask, line_profiles
 from sfhflow.simulator import Simulator
@@ -89,6 +90,11 @@ class Nuisances:
         self.step = np.concatenate([size * np.cos(phase), size * np.sin(phase)])
         profiles = line_profiles(simulator.grid).double().numpy()
         self.emission = _emission_root(simulator.emission).T @ profiles
+
+    @cached_property
+    def stars(self) -> DustyStars:
+        """What is not a nuisance: the stars and the dust of the simulator, in low-rank form."""
+        return DustyStars(self.simulator)
 
     @cached_property
     def bandwidth(self) -> int:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sfhflow.errors import InputError
-from sfhflow.exact.importance import WeightedSamples, sample_target, temper
+from sfhflow.exact.importance import LogDensity, WeightedSamples, sample_target, temper
+from sfhflow.exact.latent import AmortizedProposal, LatentProposal
 from sfhflow.exact.likelihood import Likelihood
 from sfhflow.exact.nested import LogisticBase, nested_sampling
 from sfhflow.exact.nuisances import Nuisances
@@ -23,34 +24,16 @@ from sfhflow.observation import Observation, observe
 from sfhflow.posterior import Posterior, Refinement
 from sfhflow.simulator import Simulator
 
-__all__ = ["AmortizedProposal", "Refiner"]
+__all__ = ["Refiner"]
 
 LEAST_EFFECTIVE = 200.0
 """Effective samples without which a refined answer is not to be trusted."""
 
 _REFERENCE_SAMPLES = 1000
+# stands for infinity, which JSON has not
+_LARGEST_K = 10.0
 # with how many effective samples the region of a failed refinement is described, and by how much it is widened
 _REGION_EFFECTIVE, _REGION_INFLATION = 300.0, 2.0
-
-
-class AmortizedProposal:
-    """A model's density of the parameters given one observation (a batch of one)."""
-
-    def __init__(self, model: Model, observation: Observation) -> None:
-        self._flow = model.network.flow
-        with torch.inference_mode():
-            self._context = model.network.encoder(observation)
-
-    @torch.inference_mode()
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Unbounded coordinates (n, D)."""
-        noise = torch.randn(n, self._flow.n_noise, generator=generator)
-        return self._flow.sample(self._context, noise)[0].double()
-
-    @torch.inference_mode()
-    def log_prob(self, u: Tensor) -> Tensor:
-        """Log density (N,) at coordinates (N, D)."""
-        return self._flow.log_prob(u.float(), self._context.expand(len(u), -1)).double()
 
 
 class Refiner:
@@ -109,25 +92,27 @@ class Refiner:
 
     def sample(self, observation: Observation, *, seed: int = 0) -> tuple[WeightedSamples, str]:
         """Weighted samples for one observation (a batch of one), and the method that made them."""
-        likelihood = self.likelihood(observation, seed=seed)
+        target, latent = self.target(observation, seed=seed)
         generator = torch.Generator().manual_seed(seed)
+        samples = sample_target(target, latent, budget=self.budget, wanted=self.wanted, generator=generator)
+        method = "importance sampling"
+        if samples.effective < LEAST_EFFECTIVE and self.fallback:
+            softened = replace(samples, log_weights=temper(samples.log_weights, _REGION_EFFECTIVE))
+            region = LogisticBase.around(softened.resample(len(samples), generator), inflation=_REGION_INFLATION)
+            try:
+                reference = nested_sampling(target, region, seed=seed, n_effective=int(self.wanted))
+            except InputError:  # nautilus is not installed: the verdict will tell
+                pass
+            else:
+                method, spent = "nested sampling", samples.n_evaluations + reference.n_evaluations
+                samples = replace(samples, u=reference.u, log_weights=reference.log_weights, n_evaluations=spent)
+        return replace(samples, u=latent.to_unbounded(samples.u)), method
 
-        def log_target(u: Tensor) -> Tensor:
-            return self.log_posterior(u, likelihood)
-
-        proposal = AmortizedProposal(self.model, observation)
-        samples = sample_target(log_target, proposal, budget=self.budget, wanted=self.wanted, generator=generator)
-        if samples.effective >= LEAST_EFFECTIVE or not self.fallback:
-            return samples, "importance sampling"
-        softened = replace(samples, log_weights=temper(samples.log_weights, _REGION_EFFECTIVE))
-        region = LogisticBase.around(softened.resample(len(samples), generator), inflation=_REGION_INFLATION)
-        try:
-            reference = nested_sampling(log_target, region, seed=seed, n_effective=int(self.wanted))
-        except InputError:  # nautilus is not installed: the verdict will tell
-            return samples, "importance sampling"
-        spent = samples.n_evaluations + reference.n_evaluations
-        reference = replace(reference, n_evaluations=spent, first_efficiency=samples.first_efficiency)
-        return reference, "nested sampling"
+    def target(self, observation: Observation, *, seed: int = 0) -> tuple[LogDensity, LatentProposal]:
+        """Log of prior times likelihood in the coordinates of the flow, and the model's density of them."""
+        likelihood = self.likelihood(observation, seed=seed)
+        latent = LatentProposal(self.model, observation)
+        return latent.pull_back(lambda u: self.log_posterior(u, likelihood)), latent
 
     def refine(self, posterior: Posterior, *, n_samples: int | None = None) -> Posterior:
         """Posterior of `n_samples` (by default as many as before) samples of prior times likelihood.
@@ -164,6 +149,7 @@ class Refiner:
                 effective=samples.effective,
                 efficiency=samples.efficiency,
                 amortized_efficiency=samples.first_efficiency,
+                pareto_k=min(samples.pareto_k, _LARGEST_K),
                 log_evidence=samples.log_evidence,
                 log_evidence_error=samples.log_evidence_error,
                 n_evaluations=samples.n_evaluations,

@@ -7,6 +7,10 @@ density
           \left(1 + \frac{\chi^2}{\nu}\right)^{-(\nu + D)/2} ,
 
 and is sampled as :math:`\mu + L z \sqrt{\nu / s}` with normal *z* and :math:`s \sim \chi^2_\nu`.
+
+`fit_student_mixture` finds centres and covariances by expectation maximisation, of Gaussians, with weighted
+points.  Few points of large weight would make slim components, so each covariance is drawn towards one that all
+share, as by an inverse-Wishart prior that is worth a few points in each dimension.
 """
 
 from __future__ import annotations
@@ -19,7 +23,14 @@ from torch import Tensor
 
 from sfhflow.gaussian_mixture import GaussianMixture
 
-__all__ = ["StudentMixture"]
+__all__ = ["StudentMixture", "fit_student_mixture"]
+
+_COMPONENTS, _STEPS = 8, 15
+_DEGREES_OF_FREEDOM = 10
+# effective points that the shared covariance is worth, a dimension, and those that the centre of before is worth
+_SHARED_WORTH, _CENTRE_WORTH = 4.0, 2.0
+# most points that a fit takes
+_POINTS = 3000
 
 
 class StudentMixture(NamedTuple):
@@ -57,3 +68,53 @@ class StudentMixture(NamedTuple):
         chi2 = torch.randn(n, self.dof, dtype=means.dtype, generator=generator).square().sum(-1)
         heavy = normal * (self.dof / chi2).sqrt()[:, None]
         return means[chosen] + (cholesky[chosen] @ heavy[..., None])[..., 0]
+
+
+def fit_student_mixture(x: Tensor, log_weights: Tensor, generator: torch.Generator) -> StudentMixture:
+    """Mixture that approximates the density of weighted points.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        Points.
+    log_weights : Tensor of shape (N,)
+        Logarithms of their weights, but for a constant.
+    generator : torch.Generator
+        Chooses the first centres.
+    """
+    weights = torch.softmax(log_weights, 0)
+    n_effective = 1 / float(weights.square().sum())
+    if len(x) > _POINTS:
+        x = x[torch.multinomial(weights, _POINTS, replacement=True, generator=generator)]
+        weights = torch.full((_POINTS,), 1 / _POINTS, dtype=x.dtype)
+    n_features = x.shape[1]
+    mean = weights @ x
+    covariance = ((x - mean) * weights[:, None]).T @ (x - mean)
+    covariance += 1e-8 * covariance.trace() / n_features * torch.eye(n_features, dtype=x.dtype)
+    shared = covariance * _COMPONENTS ** (-2 / n_features)
+    centres = x[torch.multinomial(weights, _COMPONENTS, replacement=True, generator=generator)]
+    mixture = GaussianMixture(
+        torch.full((_COMPONENTS,), 1 / _COMPONENTS, dtype=x.dtype),
+        centres,
+        torch.linalg.cholesky(shared).expand(_COMPONENTS, -1, -1),
+    )
+    for _ in range(_STEPS):
+        mixture = _maximise(x, weights, mixture, shared, n_effective)
+    return StudentMixture(mixture, _DEGREES_OF_FREEDOM)
+
+
+def _maximise(
+    x: Tensor, weights: Tensor, mixture: GaussianMixture, shared: Tensor, n_effective: float
+) -> GaussianMixture:
+    """One iteration: memberships, then centres and covariances that are most likely given them and the prior."""
+    member = torch.softmax(mixture.log_joint(x), dim=-1) * weights[:, None]
+    share = member.sum(0).clamp_min(1e-12)
+    first = (member.T @ x) / share[:, None]
+    n, worth = n_effective * share, _SHARED_WORTH * x.shape[1]
+    products = (member.T[:, :, None] * x).mT @ x / share[:, None, None]
+    scatter = products - first[:, :, None] * first[:, None]
+    covariance = (n[:, None, None] * scatter + worth * shared) / (n + worth)[:, None, None]
+    centres = (n[:, None] * first + _CENTRE_WORTH * mixture.means) / (n + _CENTRE_WORTH)[:, None]
+    # every component keeps some weight, so that none is lost
+    share = share + 0.5 / n_effective
+    return GaussianMixture(share / share.sum(), centres, torch.linalg.cholesky(covariance))

@@ -9,11 +9,11 @@ the forward model of `sfhflow.simulator` with everything random set to its centr
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from sfhflow.exact.stars import centred
 from sfhflow.instrument import broaden, kernel_variance
 from sfhflow.observation import LSF_PIVOTS
 from sfhflow.parameters import FRACTIONS, GalaxyParameters
@@ -47,12 +47,11 @@ class Templates:
         self.age_of_universe = age_of_universe
         self.lsf_kms = lsf_kms
         self.shift_kms = shift_kms
-        populations, grid, dust = simulator.populations, simulator.grid, simulator.dust
+        populations, grid = simulator.populations, simulator.grid
         self._wavelength = torch.as_tensor(populations.grid.wavelength, dtype=populations.dtype)
         first = round(math.log(grid.low / populations.grid.low) / grid.step)
         self._crop = slice(first, first + grid.n_pixels)
-        middle = sum(dust.slope_range) / 2
-        self._dust = replace(dust, slope_range=(middle, middle))
+        self._dust = centred(simulator.dust)
         self._instrument = _between_pivots(self._wavelength, self._known(lsf_kms)).maximum(populations.library_kms)
 
     def moved(self, shift_kms: float) -> Templates:
@@ -70,23 +69,29 @@ class Templates:
 
     def attenuation(self, u: Tensor) -> Tensor:
         """A_V in mag, shape (N,), of unbounded coordinates (N, D)."""
-        return self._physical(u).a_v
+        return self.physical(u).a_v
 
-    def _physical(self, u: Tensor) -> GalaxyParameters:
+    def physical(self, u: Tensor) -> GalaxyParameters:
+        """Parameters of unbounded coordinates (N, D)."""
         age = torch.full((len(u),), self.age_of_universe, dtype=torch.float64)
         return self.simulator.prior.parameters.to_physical(u.double(), age)
 
     def _spectra(self, u: Tensor) -> Tensor:
-        galaxy, populations = self._physical(u), self.simulator.populations
+        galaxy, populations = self.physical(u), self.simulator.populations
         age = torch.full((len(u),), self.age_of_universe, dtype=torch.float64)
         history = history_from_times(galaxy.times, torch.tensor(FRACTIONS, dtype=torch.float64))
         # the range of slopes has no width, so this draws nothing
         dust = self._dust.sample(self._wavelength, galaxy.a_v.to(populations.dtype), torch.Generator())
         rest = populations.dusty_spectra(history, galaxy.metallicity, age, dust)
-        variance = kernel_variance(galaxy.sigma_kms.to(rest.dtype), self._instrument, populations.library_kms)
-        shift = torch.full((len(u),), self.shift_kms, dtype=rest.dtype)
-        flux = broaden(rest, variance, self.simulator.grid.velocity_step_kms, shift_kms=shift)[:, self._crop]
+        flux = self.observed(rest, galaxy.sigma_kms)
         return (flux / flux.mean(-1, keepdim=True)).double()
+
+    def observed(self, rest: Tensor, sigma_kms: Tensor) -> Tensor:
+        """Spectra on the grid of the populations (N, .), moved and broadened by sigma (N,) or (1,): (N, P)."""
+        library_kms = self.simulator.populations.library_kms.to(rest.dtype)
+        variance = kernel_variance(sigma_kms.to(rest.dtype), self._instrument.to(rest.dtype), library_kms)
+        shift = torch.full((len(rest),), self.shift_kms, dtype=rest.dtype)
+        return broaden(rest, variance, self.simulator.grid.velocity_step_kms, shift_kms=shift)[:, self._crop]
 
     def _known(self, lsf_kms: Tensor) -> Tensor:
         low, high = self.simulator.instrument.sigma_range_kms

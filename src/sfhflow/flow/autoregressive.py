@@ -63,11 +63,6 @@ class AutoregressiveFlow(Flow):
                 for i in range(transforms)
             )
 
-    def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
-        """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
-        z, log_det = self.transform(u, context)
-        return log_det - 0.5 * (z.square().sum(-1) + self.n_features * math.log(2 * math.pi))
-
     def transform(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Noise z (..., n_features) that `sample` makes u of, and the log determinant of dz/du (...,)."""
         z = (u - self.location) / self.scale
@@ -77,9 +72,17 @@ class AutoregressiveFlow(Flow):
             log_det = log_det + more
         return z, log_det
 
-    def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Transport standard-normal noise to samples, see `Flow.sample`."""
-        x = noise.expand(len(context), -1, -1)
+    def base_log_prob(self, z: Tensor, context: Tensor) -> Tensor:
+        """Log density of standard-normal numbers, see `Flow.base_log_prob`."""
+        return -0.5 * (z.square().sum(-1) + self.n_features * math.log(2 * math.pi))
+
+    def base_sample(self, context: Tensor, noise: Tensor) -> Tensor:
+        """The noise itself, see `Flow.base_sample`."""
+        return noise.expand(len(context), -1, -1)
+
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        """Inverse of `transform`, see `Flow.inverse`."""
+        x = z
         for layer in reversed(self.layers):
             x = layer(context[:, None]).inv(x)
             x = torch.nan_to_num(x, 0.0, _FAR, -_FAR).clamp(-_FAR, _FAR)

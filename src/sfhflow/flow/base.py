@@ -32,15 +32,27 @@ class Flow(nn.Module, ABC):
         self.location.copy_(u.mean(0))
         self.scale.copy_(u.std(0))
 
-    @abstractmethod
     def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
         """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
+        z, log_det = self.transform(u, context)
+        return self.base_log_prob(z, context) + log_det
 
     @abstractmethod
     def transform(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates z (..., n_features) of a simpler density, and the log determinant of dz/du (...,)."""
 
     @abstractmethod
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        """Coordinates u (N, S, n_features) that `transform` makes z (N, S, n_features) of, for N contexts."""
+
+    @abstractmethod
+    def base_log_prob(self, z: Tensor, context: Tensor) -> Tensor:
+        """Log density (...,) of the coordinates z (..., n_features) of samples."""
+
+    @abstractmethod
+    def base_sample(self, context: Tensor, noise: Tensor) -> Tensor:
+        """Coordinates z (N, S, n_features) of samples, of noise as in `sample`."""
+
     def sample(self, context: Tensor, noise: Tensor) -> Tensor:
         """Transport standard-normal noise to samples.
 
@@ -54,3 +66,4 @@ class Flow(nn.Module, ABC):
         -------
         Tensor of shape (N, S, n_features)
         """
+        return self.inverse(self.base_sample(context, noise), context)

@@ -75,11 +75,6 @@ class ConditionalFlow(Flow):
         """Standard-normal numbers that `sample` makes a sample of."""
         return self.n_features + 1
 
-    def log_prob(self, u: Tensor, context: Tensor) -> Tensor:
-        """Log density (...,) of coordinates (..., n_features) given contexts (..., n_context)."""
-        z, log_det = self.transform(u, context)
-        return self.mixture.log_prob(z, context) + log_det
-
     def transform(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates z (..., n_features) of the mixture and the log determinant of dz/du (...,)."""
         z, log_det = self.whitening((u - self.location) / self.scale, context)
@@ -88,9 +83,16 @@ class ConditionalFlow(Flow):
             log_det = log_det + more
         return z, log_det - self.scale.log().sum()
 
-    def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Transport standard-normal noise to samples, see `Flow.sample`."""
-        z = self.mixture.sample(context, noise.expand(len(context), -1, -1))
+    def base_log_prob(self, z: Tensor, context: Tensor) -> Tensor:
+        """Log density of the mixture, see `Flow.base_log_prob`."""
+        return self.mixture.log_prob(z, context)
+
+    def base_sample(self, context: Tensor, noise: Tensor) -> Tensor:
+        """Samples of the mixture, see `Flow.base_sample`."""
+        return self.mixture.sample(context, noise.expand(len(context), -1, -1))
+
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        """Inverse of `transform`, see `Flow.inverse`."""
         for coupling in reversed(cast(list[Coupling], list(self.couplings))):
             z = coupling.inverse(z, context)
         return self.whitening.inverse(z, context) * self.scale + self.location

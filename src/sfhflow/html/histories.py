@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfhflow.cosmology import age_of_universe
-from sfhflow.curves import assembly, bands, formation_rate
+from sfhflow.curves import assembly, bands, formation_rate, redshift_ticks
 from sfhflow.html.canvas import (
     Figure,
     add_band,
@@ -46,7 +45,7 @@ def assembly_item(posterior: Posterior) -> dict[str, Any]:
 
 
 def rate_item(posterior: Posterior) -> dict[str, Any]:
-    """Return the star formation rate against lookback time, on a cube-root scale, as a JSON item."""
+    """Return the star formation rate against lookback time (its cube root), redshift above, as a JSON item."""
     edges, rates = formation_rate(posterior)
     q = bands(rates)
     top = 2.0 * float(q[-1].max())
@@ -65,6 +64,8 @@ def rate_item(posterior: Posterior) -> dict[str, Any]:
     _draw_bands(figure, x, stairs, color=GREEN, shown={"lookback time": (x**3, "0.00")})
     ticks = np.array([tick for tick in (0.0, 0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0) if tick < edges[0]])
     relabel(figure.xaxis[0], np.cbrt(ticks), [f"{tick:g}" for tick in ticks])
+    ages, labels = redshift_ticks(posterior.age_of_universe, cube_root=True)
+    _add_redshift_axis(figure, np.cbrt(posterior.age_of_universe - ages), labels)
     put_legend_above(figure)
     return as_json(figure)
 
@@ -104,13 +105,15 @@ def _assembly_figure(age: float) -> Figure:
     figure = new_figure(
         "cosmic time [Gyr]", "mass fraction formed", height=_HEIGHT, x_range=(0.0, age), y_range=(0.0, 1.03)
     )
-    redshifts = np.array([6.0, 3.0, 2.0, 1.0, 0.5, 0.2, 0.0])
-    ages = age_of_universe(redshifts)
-    keep = ages <= age * 1.001
-    above = style_axis(models().LinearAxis(axis_label="redshift"))
-    relabel(above, ages[keep], [f"{z:g}" for z in redshifts[keep]])
-    figure.add_layout(above, "above")
+    _add_redshift_axis(figure, *redshift_ticks(age))
     return figure
+
+
+def _add_redshift_axis(figure: Figure, places: Array, labels: list[str]) -> None:
+    """Redshifts above a figure, at places of its axis of time."""
+    above = style_axis(models().LinearAxis(axis_label="redshift"))
+    relabel(above, places, labels)
+    figure.add_layout(above, "above")
 
 
 def _draw_bands(

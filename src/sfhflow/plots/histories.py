@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from sfhflow.cosmology import age_of_universe
-from sfhflow.curves import assembly, bands, formation_rate
+from sfhflow.curves import assembly, bands, formation_rate, redshift_ticks
 from sfhflow.errors import InputError
 from sfhflow.plots.style import (
     BLUE,
@@ -31,10 +30,6 @@ __all__ = ["mass_assembly", "star_formation_rate"]
 Array = NDArray[np.float64]
 
 _DECADES = 4.0
-_REDSHIFTS = np.array([6.0, 3.0, 2.0, 1.0, 0.5, 0.2, 0.0])
-# on the cube root of lookback time the early Universe is crowded, and the last Gyr wide
-_REDSHIFTS_LATE = np.array([4.0, 1.0, 0.5, 0.2, 0.05, 0.01, 0.0])
-
 
 Time = Literal["cosmic", "lookback"]
 
@@ -152,16 +147,14 @@ def _mark_time(ax: Axes, posterior: Posterior, percent: int, *, lookback: bool) 
 
 def _redshift_axis(ax: Axes, age: float, *, lookback: bool, cube_root: bool = False) -> None:
     """Redshifts above the axis of time, at the times of the Universe at which light has them today."""
-    redshifts = _REDSHIFTS_LATE if cube_root else _REDSHIFTS
-    ages = age_of_universe(redshifts)
-    keep = ages <= age * 1.001
-    places = np.maximum(age - ages[keep], 0) if lookback else ages[keep]
+    ages, labels = redshift_ticks(age, cube_root=cube_root)
+    places = age - ages if lookback else ages
     if cube_root:
         # a secondary axis ignores the scale of its parent: this one is linear in the cube root
         top = ax.secondary_xaxis("top", functions=(np.cbrt, lambda x: x))
         places = np.cbrt(places)
     else:
         top = ax.secondary_xaxis("top")
-    top.set_xticks(places, [f"{z:g}" for z in redshifts[keep]])
+    top.set_xticks(places, labels)
     top.tick_params(direction="in", labelsize=TICK_POINTS, width=0.6, pad=2)
     top.set_xlabel("redshift", fontsize=LABEL_POINTS, labelpad=3)
