@@ -63,10 +63,9 @@ def train(x: Tensor, theta: Tensor, *, seed: int, batch: int, rate: float, patie
     """
     inference, nets = import_module("sbi.inference"), import_module("sbi.neural_nets")
     build = nets.posterior_nn(model="maf", hidden_features=128, num_transforms=5, num_blocks=2)
-    # it writes a log into the folder where it runs
-    away = tempfile.TemporaryDirectory()
     with (
-        away as folder,
+        # it writes a log into the folder where it runs
+        tempfile.TemporaryDirectory() as folder,
         contextlib.chdir(folder),
         torch.random.fork_rng(),
         warnings.catch_warnings(),
