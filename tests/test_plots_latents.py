@@ -42,6 +42,9 @@ def test_correlation_with_flux_is_drawn_without_sign_and_lines_in_range_are_mark
     np.testing.assert_allclose(ax.get_lines()[-1].get_ydata(), np.abs(r))
     assert [text.get_text() for text in ax.texts] == ["Hβ"]
     assert "[Å]" in drawn(ax)[0]
+    # the name stands above the frame, where nothing clips it
+    assert ax.texts[0].get_window_extent().y0 > ax.get_window_extent().y1
+    assert not ax.texts[0].get_clip_on()
     unnamed = plots.flux_correlation(wavelength, r, lines={"Hβ": 4861.3}, names=False)
     assert not unnamed.texts
     assert len(unnamed.get_lines()) == 2

@@ -151,7 +151,7 @@ def _draw_flux(context: Context, wavelength: Array, with_flux: Array) -> None:
         flux_correlation(wavelength, with_flux[k], lines=LINES, names=k == 0, label=label, ax=ax)
         if k < N_DRAWN - 1:
             ax.set_xlabel("")
-    figure.savefig(context.figure("latent-flux"), dpi=110)
+    figure.savefig(context.figure("latent-flux"), dpi=100)
 
 
 def _draw_map(context: Context, points: Array, quantities: dict[str, Array]) -> None:
@@ -160,4 +160,4 @@ def _draw_map(context: Context, points: Array, quantities: dict[str, Array]) -> 
     for (name, values), ax in zip(quantities.items(), axes, strict=False):
         embedding(points, values, label=_INDICES.get(name) or LABELS[name], ax=ax)
     list(figure.axes)[5].set_visible(False)
-    figure.savefig(context.figure("latent-map"), dpi=130)
+    figure.savefig(context.figure("latent-map"), dpi=100)

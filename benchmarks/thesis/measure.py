@@ -133,7 +133,7 @@ def losses_figure(history: Sequence[Mapping[str, float]]) -> Figure:
         if rows:
             curves = {name: [row[name] for row in rows] for name in ("training", "validation")}
             epochs = range(1, len(rows) + 1)
-            plots.learning_curves(list(epochs), curves, ylabel=labels[part], log=part == 0, ax=ax)
+            plots.learning_curves(list(epochs), curves, ylabel=labels[part], ax=ax)
     return figure
 
 

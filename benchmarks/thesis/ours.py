@@ -39,7 +39,7 @@ def plan(context: Context, case: str) -> Plan:
     """How the answer of a case is trained."""
     noise = CASES[case][1]
     if noise == 0:
-        return Plan(regression=context.size(20, 4, 2), density=context.size(8, 3, 1))
+        return Plan(regression=context.size(20, 4, 2), density=context.size(20, 3, 1))
     # with noise, fewer components differ by more than it, and there is less to learn
     epochs = {"regression": context.size(5, 2, 1), "density": context.size(10, 2, 1)}
     return Plan(noise=noise, components=80, experts=4, batch=512, **epochs)
@@ -49,7 +49,7 @@ def trained(context: Context, case: str) -> tuple[Answer, dict[str, Any]]:
     """Train the answer of a case on continuous [M/H], unless it is in the run folder; it and its record."""
     data, wanted = context.dataset("continuous", CASES[case][0]), plan(context, case)
     weights, log = (context.file(f"ours-{case}.{kind}") for kind in ("safetensors", "losses.json"))
-    if not log.exists():
+    if not log.exists() or json.loads(log.read_text())["plan"] != asdict(wanted):
         start = time.perf_counter(), time.process_time()
         answer, history = train(data, wanted, seed=context.seed)
         record = {

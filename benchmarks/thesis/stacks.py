@@ -317,11 +317,10 @@ def _discussion(result: dict[str, Any]) -> list[str]:
     lines[0] += (
         f"Rank correlations with the dispersion: t50 {trend['robust']['t50']}, [M/H] {trend['robust']['mh']}. A "
         f"network trained on noise-free spectra is asked about inputs {min(outside):.0f} to {max(outside):.0f} "
-        "times as far out as any it has seen: what it says there is extrapolation, and its small errors mean "
-        "nothing, which is why the two noise-free answers (the thesis' and ours) need not agree with each other "
-        "or with anything. The thesis' prior adds to it: almost all its galaxies are dead, their histories have "
-        "three free times, and its spectra have no dust, no calibration errors, no imperfect templates. The "
-        "shipped model has seen all of these and its errors are calibrated for them; for early-type stacks of "
-        "this signal its errors are those of the templates, not of noise."
+        "times as far out as any it has seen. What it says there is extrapolation, and so are its errors: two "
+        "such networks (the thesis' and ours) need not agree with each other or with the galaxies. The thesis' "
+        "prior adds to it: almost all its galaxies are dead, their histories have three free times, and its "
+        "spectra have no dust, no calibration errors, no imperfect templates. The shipped model was trained with "
+        "all of these; where the templates are too imperfect even for it, its verdict says so."
     )
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -62,7 +63,14 @@ def train(x: Tensor, theta: Tensor, *, seed: int, batch: int, rate: float, patie
     """
     inference, nets = import_module("sbi.inference"), import_module("sbi.neural_nets")
     build = nets.posterior_nn(model="maf", hidden_features=128, num_transforms=5, num_blocks=2)
-    with torch.random.fork_rng(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        # it writes a log into the folder where it runs
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        torch.random.fork_rng(),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
         npe = inference.NPE(density_estimator=build, show_progress_bars=False)

@@ -82,7 +82,8 @@ def flux_correlation(
         if x[0] < centre < x[-1]:
             ax.axvline(centre, color=GREY, lw=0.6, ls=":")
             if names:
-                ax.annotate(name, (centre, 1.03), fontsize=TICK_POINTS - 1, rotation=90, ha="center", va="bottom")
+                # above the frame
+                ax.text(centre, 1.03, name, fontsize=TICK_POINTS - 1, rotation=90, ha="center", va="bottom")
     ax.plot(x, np.abs(np.asarray(correlation, dtype=float)), color=BLUE, lw=0.7)
     ax.set(xlim=(x[0], x[-1]), ylim=(0, 1))
     return finish(ax, "rest-frame wavelength in air [Å]", f"$|r|$ {label}".strip(), top=False)
