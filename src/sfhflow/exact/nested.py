@@ -66,7 +66,7 @@ def nested_sampling(
     base: LogisticBase,
     *,
     seed: int,
-    n_live: int = 1000,
+    n_live: int = 500,
     n_effective: int = 5000,
 ) -> WeightedSamples:
     """Sample a target by nested sampling.
