@@ -30,6 +30,7 @@ from benchmarks.speed.measure import best_of, report
 from benchmarks.speed.mocks import mock_spectra
 from sfhflow import Model, Spectrum, load_model
 from sfhflow.config import Config
+from sfhflow.memory import keep_freed_memory
 from sfhflow.observation import observe
 from sfhflow.summaries import summarise
 from sfhflow.train import stream_seed
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the numbers to a JSON file")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     model = load_model(given.model)
     held_out = pairs(model, HELD_OUT if given.minutes else given.few, "test")
     spectra = list(mock_spectra(model, given.n))

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from sfhflow.memory import keep_freed_memory
+
 __all__ = ["best_of", "in_fresh_process", "machine", "report"]
 
 T = TypeVar("T")
@@ -55,6 +57,8 @@ def report(name: str, numbers: Mapping[str, Any], out: Path | None) -> None:
 
 
 def _run(work: Callable, arguments: tuple) -> tuple[Any, float]:
+    # as the command line does
+    keep_freed_memory()
     result = work(*arguments)
     # kilobytes on Linux
     peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -29,6 +29,7 @@ import torch
 from benchmarks.speed.measure import report
 from benchmarks.speed.mocks import mock_spectra
 from sfhflow import Spectrum, load_model
+from sfhflow.memory import keep_freed_memory
 from sfhflow.summaries import summarise
 from sfhflow.survey import run_survey, write_packed
 from sfhflow.survey.job import BATCH
@@ -51,6 +52,8 @@ def infer_and_summarise(model: str, path: Path, n: int, samples: int) -> float:
 
 def _infer(model: str, path: Path, n: int, samples: int, use: Callable[[Any], Any]) -> float:
     torch.set_num_threads(1)
+    # as a survey does
+    keep_freed_memory()
     loaded = load_model(model)
     entries = packed_entries("packed", path, 0, min(n, IN_MEMORY))
     spectra = [entry.spectrum for entry in entries if isinstance(entry.spectrum, Spectrum)]

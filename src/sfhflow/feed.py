@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfhflow.memory import keep_freed_memory
+
 __all__ = ["Batch", "Feed", "Source"]
 
 Batch = tuple[Tensor, Tensor]
@@ -126,6 +128,7 @@ _sources: list[Source] = []
 
 def _start_worker(source: Source) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()
     _sources.append(source)
 
 

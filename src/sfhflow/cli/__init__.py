@@ -17,6 +17,7 @@ from sfhflow.cli import demo, fit, serve, simulate, ssp, survey, train, verify
 from sfhflow.cli.options import examples
 from sfhflow.cli.terminal import complain
 from sfhflow.errors import InputError
+from sfhflow.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,7 @@ app.add_typer(ssp.app, name="ssp")
 def main() -> None:
     """Run the command line; user errors become one line and exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    keep_freed_memory()
     try:
         app(prog_name="sfhflow")
     except InputError as error:

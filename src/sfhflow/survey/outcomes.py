@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sfhflow.errors import InputError, SpectrumError
 from sfhflow.light import Light
+from sfhflow.memory import keep_freed_memory
 from sfhflow.model import Model
 from sfhflow.observation import observe
 from sfhflow.parameters import FRACTIONS
@@ -101,6 +102,7 @@ def infer_entries(
     list of Outcome
         One for each entry, in their order.
     """
+    keep_freed_memory()
     good = [entry.spectrum for entry in entries if isinstance(entry.spectrum, Spectrum)]
     answers = iter(_infer(model, good, n_samples=n_samples, seed=seed, keep_samples=keep_samples))
     return [
