@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import toy
 from sfhflow.cosmology import age_of_universe
 from sfhflow.errors import InputError, ModelError, SpectrumError
-from sfhflow.model import load_model
+from sfhflow.model import CARD_FORMAT, load_model
 from sfhflow.observation import Observation
 from sfhflow.parameters import FRACTIONS, GalaxyParameters
 from sfhflow.posterior import Posterior
@@ -280,7 +280,7 @@ def test_a_saved_model_holds_nothing_that_is_executed_when_read(folder):
         "weights.safetensors",
     ]
     card = json.loads((folder / "card.json").read_text())
-    assert card["format"] == 2
+    assert card["format"] == CARD_FORMAT
     assert load_file(folder / "weights.safetensors")
     assert b"pickle" not in (folder / "weights.safetensors").read_bytes()[:2000]
 
