@@ -27,11 +27,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.architectures import ROOT, signal_to_noise
+from benchmarks.coordinates import COORDINATES
 from sfhflow import Model, load_model
 from sfhflow.config import Config
-from sfhflow.log_ratios import isometric_to_times, log_volume_ratio, nested_to_isometric, times_to_nested
 from sfhflow.observation import Observation
-from sfhflow.parameters import FRACTIONS
 from sfhflow.train import stream_seed
 
 FIRST = "cd77de8"
@@ -41,7 +40,8 @@ BINS = {
     "30 to 100": (30.0, 100.0),
     "above 100": (100.0, 1e9),
 }
-_PLACE, _N_TIMES, _CHUNK = 80_000_000, len(FRACTIONS), 512
+ISOMETRIC = COORDINATES["isometric"]
+_PLACE, _CHUNK = 80_000_000, 512
 
 # what the code of the old revision is asked to do: draw galaxies of its own, or none, and give densities
 _OLD = """
@@ -92,20 +92,17 @@ def present_galaxies(model: Model, n: int) -> dict[str, Tensor]:
     seeds = [stream_seed(config.plan.seed, "test", _PLACE + k) for k in range(math.ceil(n / _CHUNK))]
     parts = [simulator.sample(_CHUNK, seed=seed) for seed in seeds]
     data = {name: torch.cat([getattr(p.observation, name) for p in parts]) for name in Observation._fields}
-    u = torch.cat([p.u for p in parts])
-    return data | {"r": torch.cat([nested_to_isometric(u[:, :_N_TIMES].double()).to(u), u[:, _N_TIMES:]], -1)}
+    return data | {"r": ISOMETRIC.there(torch.cat([p.u for p in parts]))}
 
 
 @torch.no_grad()
 def log_prob(model: Model, galaxies: dict[str, Tensor]) -> Tensor:
     """Log density of isometric coordinates that the present model gives to the truth."""
     observation = Observation(*(galaxies[name] for name in Observation._fields))
-    r = galaxies["r"]
-    x = times_to_nested(isometric_to_times(r[:, :_N_TIMES].double())).to(r)
-    u = torch.cat([x, r[:, _N_TIMES:]], dim=-1)
+    u = ISOMETRIC.back(galaxies["r"])
     rows = [slice(i, i + _CHUNK) for i in range(0, len(u), _CHUNK)]
     density = torch.cat([model.log_prob(u[row], observation.rows(row)) for row in rows])
-    return density - log_volume_ratio(_N_TIMES)
+    return density - ISOMETRIC.log_volume
 
 
 def compare(galaxies: dict[str, Tensor], now: Tensor) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 By default the GNU C library gives arrays above 128 kB back to the operating system when they are freed, and the
 next batch asks for them again, each page cleared by the system.  Inference makes and frees the same large arrays
-without end: on some machines half of its time went there.  A process that does little else had better keep them
-(`man 3 mallopt`).  What it holds is its peak, as before, but also between the peaks.
+without end, and clearing pages can cost as much as computing.  A process that does little else had better keep
+them (`man 3 mallopt`).  What it holds is its peak, as before, but also between the peaks.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ latest few fits, with the weights of the deterministic mixture, :math:`t(u_i) / 
 
 The proposals of a round are fixed before its samples are drawn, so the evidence of each round has no bias.  The
 answer leaves out the first rounds, at most half of them, if more samples are effective without.  The
-deterministic mixture of *all* rounds would seem to waste less, but it puts
-proposals that were fitted to a sample into the weight of that sample: those are too dense where samples happen to
-be, and the evidence came out too low by 0.15 for galaxies with thousands of effective samples.  For
-fitting, where it does no harm, it is used.  At the end the largest weights are smoothed (`sfhflow.exact.pareto`).
+deterministic mixture of *all* rounds would seem to waste less, but it puts proposals that were fitted to a sample
+into the weight of that sample: those are too dense where samples happen to be, and the evidence comes out too low.
+For fitting, where it does no harm, it is used.  At the end the largest weights are smoothed
+(`sfhflow.exact.pareto`).
 """
 
 from __future__ import annotations
