@@ -49,7 +49,7 @@ import sys, torch
 from safetensors.torch import load_file, save_file
 from sfhflow.config import Config
 from sfhflow.observation import Observation
-from sfhflow.posterior import load_model
+from sfhflow import load_model
 folder, n, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 model = load_model("default")
 if n:
@@ -128,7 +128,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("-n", type=int, default=4096)
-    parser.add_argument("--revision", default=FIRST, help="of the first model")
+    parser.add_argument("--revision", default=FIRST, help="of the first model, or of any later default")
     parser.add_argument("--model", default="default")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
