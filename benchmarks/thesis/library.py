@@ -59,12 +59,15 @@ class View:
         Orthonormal rows.
     metallicities : Tensor of shape (Z,)
         [M/H] in dex.
+    ages_gyr : Tensor of shape (A,)
+        Ages of the populations.
     """
 
     wavelength: Array
     coefficients: Tensor
     basis: Tensor
     metallicities: Tensor
+    ages_gyr: Tensor
 
     def combine(self, by_age: Tensor, metallicity: Tensor) -> Tensor:
         """Coefficients (N, R) of galaxies with weights of age (N, A) and [M/H] (N,), not normalised."""
@@ -107,7 +110,7 @@ class Library:
         left, singular, basis = np.linalg.svd(spectra / norm, full_matrices=False)
         keep = singular > 1e-7 * singular[0]
         coefficients = ((left * singular * norm)[:, keep]).reshape(*flux.shape[:-1], -1)
-        parts = (coefficients, basis[keep], self.ssp.metallicities)
+        parts = (coefficients, basis[keep], self.ssp.metallicities, self.ssp.ages_gyr)
         return View(wavelength, *(torch.tensor(part, dtype=torch.float64) for part in parts))
 
     def resolution_kms(self, wavelength: Array) -> Array:

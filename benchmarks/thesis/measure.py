@@ -21,6 +21,7 @@ from benchmarks.thesis.answer import Answer
 from benchmarks.thesis.dataset import NAMES, Dataset
 from sfhflow import plots
 from sfhflow.diagnostics import (
+    ExpectedCoverage,
     Reduction,
     bonferroni,
     coverage,
@@ -34,6 +35,7 @@ from sfhflow.plots.style import COLUMN_INCHES, new_figure
 
 __all__ = [
     "CURVE",
+    "FEW",
     "LEVELS",
     "Measured",
     "calibration_figure",
@@ -48,6 +50,8 @@ LEVELS = (0.5, 0.68, 0.9, 0.95)
 """Credible levels of which the coverage is asked."""
 CURVE = tuple(np.linspace(0.05, 0.95, 19).round(2).tolist())
 """Those of the figures."""
+FEW = 1000
+"""Spectra for which ranks and random points are also judged alone, as is usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +64,20 @@ class Measured:
         """R2 by quantity, pooled coverage, p-value of the ranks and the test with random points."""
         found = self.posteriors
         pooled = coverage(found.rank, LEVELS).mean(1)
-        points = expected_coverage(found.region[:, None], levels=CURVE, n_bootstrap=200)
+        points, few = _points(found), found.rows(slice(0, FEW))
+        few_points = _points(few)
         curve = coverage(found.rank, CURVE)
         return {
             "n": len(found),
             "r2": r2_row(found.median, found.truth),
             "coverage": dict(zip((f"{level:g}" for level in LEVELS), pooled.round(4).tolist(), strict=True)),
             "sbc_p": bonferroni(uniformity_p_value(found.rank)),
+            "few": {
+                "n": len(few),
+                "sbc_p": bonferroni(uniformity_p_value(few.rank)),
+                "tarp_largest": _largest(few_points),
+                "tarp_half_width": few_points.half_width,
+            },
             "sbc_p_by_quantity": dict(zip(NAMES, uniformity_p_value(found.rank).tolist(), strict=True)),
             "curve": {name: curve[:, i].round(4).tolist() for i, name in enumerate(NAMES)},
             "rank_counts": {
@@ -75,10 +86,18 @@ class Measured:
             "tarp": {
                 "coverage": points.coverage.round(4).tolist(),
                 "half_width": points.half_width,
-                "largest": float(np.abs(points.coverage - points.levels).max()),
+                "largest": _largest(points),
                 "p": points.p_value,
             },
         }
+
+
+def _points(found: Reduction) -> ExpectedCoverage:
+    return expected_coverage(found.region[:, None], levels=CURVE, n_bootstrap=200)
+
+
+def _largest(points: ExpectedCoverage) -> float:
+    return float(np.abs(points.coverage - points.levels).max())
 
 
 def r2_row(prediction: NDArray, truth: NDArray) -> dict[str, float]:
@@ -91,7 +110,7 @@ def measure(
 ) -> Measured:
     """Posteriors of the galaxies `rows` of a data set, with the noise that the answer was trained for."""
     generator = torch.Generator().manual_seed(seed + noise_seed)
-    features = answer.noisy(answer.features(data.coefficients[rows]), generator)
+    features = answer.features(answer.noisy(data.coefficients[rows], generator))
     truth = data.truth[rows].numpy()
     prior = data.truth[data.train][:10_000].numpy()
     parts, start = [], 0

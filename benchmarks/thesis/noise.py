@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from benchmarks.thesis.answer import Answer
-from benchmarks.thesis.best import Forward, Particles, Proposal, sample
+from benchmarks.thesis.best import Forward, Posteriors, Proposal, sample
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import NAMES, Dataset
 from benchmarks.thesis.measure import LEVELS, measure, r2_row
@@ -61,49 +62,52 @@ def _level(context: Context, case: str) -> dict[str, Any]:
         "n_compared": len(truth),
         "ours": {"r2": r2_row(ours, truth)},
         "best": {
-            "r2": r2_row(exact.median().numpy(), truth),
+            "r2": r2_row(_medians(exact.quantities), truth),
             "coverage": _coverage(exact, truth),
             "effective_samples": dict(
                 zip(
                     ("5 %", "50 %"),
-                    np.quantile(exact.effective().numpy(), [0.05, 0.5]).round(1).tolist(),
+                    np.quantile(exact.effective.numpy(), [0.05, 0.5]).round(1).tolist(),
                     strict=True,
                 )
             ),
         },
-        "spread_of_difference": _spread(ours, exact.median().numpy(), truth),
+        "spread_of_difference": _spread(ours, _medians(exact.quantities), truth),
     }
 
 
 def _compared(
     context: Context, case: str, answer: Answer, data: Dataset
-) -> tuple[Particles, NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Posteriors, NDArray[np.float64], NDArray[np.float64]]:
     """Exact posteriors of the first test spectra, our medians and the truth."""
     noise = CASES[case][1]
-    n, n_samples = context.size(256, 32, 8), context.size(2000, 500, 100)
+    n, n_samples = context.size(200, 16, 8), context.size(1000, 500, 100)
     rows = slice(data.test.start, data.test.start + n)
     generator = torch.Generator().manual_seed(context.seed + 31)
     observed = data.coefficients[rows]
     observed = observed + noise * torch.randn(observed.shape, generator=generator)
-    forward = Forward(data, context.library())
     path = context.file(f"best-{case}.safetensors")
     if not path.exists():
         torch.manual_seed(context.seed)
         proposal = Proposal(answer)
-        proposal.fit(data, forward, epochs=context.size(8, 2, 1), seed=context.seed)
-        exact = sample(proposal, forward, observed, noise, n_samples, generator)
-        save_file({name: getattr(exact, name).contiguous() for name in ("z", "weights", "quantities")}, path)
-    exact = Particles(**load_file(path))
+        proposal.fit(data, epochs=context.size(6, 2, 1), seed=context.seed)
+        size = {"n_samples": n_samples, "budget": context.size(4000, 2000, 500), "wanted": 500.0}
+        exact = sample(proposal, Forward(data, context.library()), observed, noise, generator=generator, **size)
+        save_file({name: getattr(exact, name).contiguous() for name in ("quantities", "effective")}, path)
+    exact = Posteriors(**load_file(path))
     samples = torch.cat(list(answer.sample(answer.features(observed), n_samples, seed=context.seed)))
+    return exact, _medians(samples), data.truth[rows].double().numpy()
+
+
+def _medians(samples: Tensor) -> NDArray[np.float64]:
+    """Medians (S, 10) of samples (S, P, 10)."""
     # an even number of samples has no middle one: the mean of both
-    median = samples.double().quantile(0.5, dim=1).numpy()
-    return exact, median, data.truth[rows].double().numpy()
+    return samples.double().quantile(0.5, dim=1).numpy()
 
 
-def _coverage(exact: Particles, truth: NDArray[np.float64]) -> dict[str, float]:
-    """How often central intervals of the weighted samples hold the truth, over all quantities."""
-    below = (exact.quantities < torch.as_tensor(truth)[:, None]).double()
-    rank = torch.einsum("sp,spd->sd", exact.weights, below).numpy()
+def _coverage(exact: Posteriors, truth: NDArray[np.float64]) -> dict[str, float]:
+    """How often central intervals of the samples hold the truth, over all quantities."""
+    rank = (exact.quantities < torch.as_tensor(truth)[:, None]).double().mean(1).numpy()
     return {f"{level:g}": float((np.abs(2 * rank - 1) <= level).mean().round(4)) for level in LEVELS}
 
 

@@ -39,10 +39,10 @@ def plan(context: Context, case: str) -> Plan:
     """How the answer of a case is trained."""
     noise = CASES[case][1]
     if noise == 0:
-        return Plan(regression=context.size(20, 4, 2), density=context.size(20, 3, 1))
+        return Plan(regression=context.size(14, 4, 2), density=context.size(12, 3, 1))
     # with noise, fewer components differ by more than it, and there is less to learn
-    epochs = {"regression": context.size(5, 2, 1), "density": context.size(10, 2, 1)}
-    return Plan(noise=noise, components=80, experts=4, batch=512, **epochs)
+    epochs = {"regression": context.size(18, 2, 1), "density": context.size(18, 2, 1)}
+    return Plan(noise=noise, components=80, batch=512, inversion=False, **epochs)
 
 
 def trained(context: Context, case: str) -> tuple[Answer, dict[str, Any]]:
@@ -60,7 +60,7 @@ def trained(context: Context, case: str) -> tuple[Answer, dict[str, Any]]:
         }
         save_file(answer.state_dict(), weights)
         log.write_text(json.dumps(record) + "\n")
-    answer = Answer(data.coefficients.shape[1], data.ends, wanted)
+    answer = Answer(data, wanted)
     answer.load_state_dict(load_file(weights))
     return answer.eval(), json.loads(log.read_text())
 

@@ -68,6 +68,7 @@ def nested_sampling(
     seed: int,
     n_live: int = 500,
     n_effective: int = 5000,
+    budget: int = 400_000,
 ) -> WeightedSamples:
     """Sample a target by nested sampling.
 
@@ -83,6 +84,8 @@ def nested_sampling(
         Live points.
     n_effective : int
         Effective samples to collect.
+    budget : int
+        Evaluations of the target after which no more samples are collected, however few are effective.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def nested_sampling(
     with warnings.catch_warnings():
         # networks need not converge to tell where to look
         warnings.filterwarnings("ignore", message="Stochastic Optimizer")
-        sampler.run(n_eff=n_effective, discard_exploration=True)
+        sampler.run(n_eff=n_effective, n_like_max=budget, discard_exploration=True)
     x, log_weights, _ = sampler.posterior()
     # the sampler's weights sum to one
     log_weights = torch.from_numpy(log_weights) + float(sampler.log_z) + math.log(len(log_weights))
