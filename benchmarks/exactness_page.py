@@ -38,11 +38,10 @@ def summary(galaxies: Sequence[Numbers]) -> Numbers:
         "effective": median("effective"),
         "enough_effective": float(np.mean(column("effective") >= LEAST_EFFECTIVE)),
         "good_tails": float(np.mean(column("pareto_k") < 0.7)),
-        "likelihood_us": median("likelihood_us"),
+        "evaluation_us": median("evaluation_us"),
         "seconds_amortized": median("seconds_amortized"),
         "seconds_refined": median("seconds_refined"),
-        "seconds_usual": median("seconds_usual"),
-        "usual_evaluations": median("usual_evaluations"),
+        "evaluations": median("evaluations"),
         "jsd_amortized_refined": _spread(column("jsd_amortized_refined")),
     }
     if len(column("jsd_refined")):
@@ -54,7 +53,7 @@ def summary(galaxies: Sequence[Numbers]) -> Numbers:
             "nested_calls": median("nested_calls"),
             "nested_effective": median("nested_effective"),
             "seconds_nested": median("seconds_nested"),
-            "ratio": float(np.median([g["seconds_nested"] / g["seconds_usual"] for g in by_nested])),
+            "ratio": float(np.median([g["seconds_nested"] / g["seconds_refined"] for g in by_nested])),
             "jsd_refined": _spread(column("jsd_refined")),
             "jsd_amortized": _spread(column("jsd_amortized")),
             "jsd_refined_per_quantity": dict(zip(NAMES, per_quantity.tolist(), strict=True)),
@@ -81,11 +80,10 @@ def text(record: Numbers) -> str:
         ),
         "",
         f"Of the model's own samples {100 * s['amortized_efficiency']:.1f} % are effective (median); Pareto's k "
-        f"of the weights is below 0.7 for {100 * s['good_tails']:.0f} % of the galaxies. A likelihood costs "
-        f"{s['likelihood_us']:.0f} microseconds; a refinement as `Posterior.refine` does it (2000 effective "
-        f"samples, if the budget allows) {s['usual_evaluations']:.0f} likelihoods and {s['seconds_usual']:.1f} s, "
-        f"the whole budget {s['seconds_refined']:.1f} s, and the unrefined answer "
-        f"{1000 * s['seconds_amortized']:.0f} ms (medians, of one processor).",
+        f"of the weights is below 0.7 for {100 * s['good_tails']:.0f} % of the galaxies. Prior and likelihood "
+        f"cost {s['evaluation_us']:.0f} microseconds; a refinement as `Posterior.refine` does it (2000 effective "
+        f"samples, if the budget allows) {s['evaluations']:.0f} of them and {s['seconds_refined']:.1f} s, the "
+        f"unrefined answer {1000 * s['seconds_amortized']:.0f} ms (medians, of one processor).",
     ]
     if "jsd_refined" in s:
         each = ", ".join(f"{name} {value:.4f}" for name, value in s["jsd_refined_per_quantity"].items())

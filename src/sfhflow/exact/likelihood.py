@@ -12,7 +12,7 @@ times the value of 1 / A at its maximum, which is exact but for the square of th
 
 A spectrum m(u) enters through a few dozen numbers, its projection *a* on principal components: a node *h* is then
 a few small matrices.  The projections come from products made beforehand (`sfhflow.exact.projected`), and no
-spectrum is made: `python -m benchmarks.exactness` prints what a likelihood costs, some tens of microseconds.
+spectrum is made: `python -m benchmarks.exactness` prints what one costs together with the prior.
 """
 
 from __future__ import annotations
