@@ -2,6 +2,7 @@
 
 import pytest
 
+import fake_cubes as cubes
 import fake_files as fake
 import test_cli
 from broken_layouts import directory
@@ -53,6 +54,17 @@ def test_one_broken_file_is_one_sentence_and_no_result(run, model, tmp_path, nam
     code, _, err = run("fit", path, "--model", model, "--out", tmp_path / "out")
     test_cli.assert_one_sentence(code, err, path.name)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_with_all_spectra_of_a_cube_is_said_once(run, model, tmp_path):
+    spaxels = [(y, x) for y in range(2) for x in range(3)]
+    cubes.write_muse(tmp_path / "cube.fits", cubes.linear_galaxy(), spaxels, primary={})
+    code, _, err = run("fit", tmp_path / "cube.fits", "--model", model, "--out", tmp_path / "out")
+    assert code == 2
+    first, last = [line for line in err.splitlines() if line.startswith("sfhflow: ")]
+    assert "spectrum 0" in first
+    assert "--redshift" in first
+    assert "the same for 5 more" in last
 
 
 def test_a_folder_is_refused_by_name(run, model, tmp_path):

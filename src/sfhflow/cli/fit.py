@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from sfhflow import html
 from sfhflow.cli.options import ModelOption, SamplesOption, SeedOption
-from sfhflow.cli.terminal import complain, judged
+from sfhflow.cli.terminal import Complaints, judged
 from sfhflow.errors import InputError, SpectrumError
 from sfhflow.model import Model, load_model
 from sfhflow.posterior import Posterior, Refines
@@ -90,7 +90,7 @@ def fit(
     loaded = load_model(model)
     correct = refiner(loaded) if refine else None
     output = _Output(loaded, _folder(out, needed=report or not as_json), report=report, as_json=as_json)
-    failed = 0
+    complaints = Complaints()
     for item in _read_all(files, options):
         try:
             if isinstance(item, SpectrumError):
@@ -98,10 +98,10 @@ def fit(
             spectrum = item if distance is None else replace(item, distance_mpc=distance)
             output.add(_fit_one(loaded, spectrum, samples=samples, seed=seed, sigma=sigma, correct=correct))
         except SpectrumError as error:
-            failed += 1
-            tqdm.write(complain(error), file=sys.stderr)
+            complaints.add(error)
     output.finish()
-    if failed:
+    complaints.finish()
+    if complaints.count:
         raise typer.Exit(code=2)
 
 
