@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from benchmarks.thesis import encoder, latents, posterior, timing
+from benchmarks.thesis import encoder, latents, networks_noise, posterior, timing
 from benchmarks.thesis.__main__ import run_stage
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import NAMES
@@ -135,7 +135,7 @@ def test_impossible_samples_are_counted():
     samples[0, 2, 3] = 3.0
     samples[0, 3, 8] = 14.0
     truth = np.vstack([samples[0, 0], samples[0, 0]])
-    judged = posterior._judged(np.repeat(samples, 2, 0), truth, torch.zeros(2))
+    judged = posterior.judged(np.repeat(samples, 2, 0), truth, torch.zeros(2))
     assert judged["impossible"] == pytest.approx(0.75)
 
 
@@ -147,6 +147,33 @@ def test_every_stage_has_figures_and_a_section(context):
         assert all("\n" not in line for line in lines)
         named |= {line.split("figures/")[1].removesuffix(".png)") for line in lines if "figures/" in line}
     assert named == figures
+
+
+def test_noise_is_white_and_none_is_none():
+    spectra, generator = torch.ones(500, 100), torch.Generator().manual_seed(0)
+    assert encoder.noisy(spectra, 0.0, generator) is spectra
+    noise = encoder.noisy(spectra, 0.1, generator) - spectra
+    assert float(noise.std()) == pytest.approx(0.1, rel=0.02)
+    assert abs(float((noise[:, 1:] * noise[:, :-1]).mean())) < 2e-4
+
+
+def test_the_networks_are_trained_further_with_noise_and_say_how_long(context):
+    result = run_stage("networks_noise", context)
+    assert result["spectra_seen"] == 1 * 2 * 8
+    assert [result[name]["snr"] for name in ("snr100", "snr30", "snr10")] == [100, 30, 10]
+    for name in ("snr100", "snr30", "snr10"):
+        assert set(result[name]["r2"]) == set(NAMES)
+        assert list(result[name]["coverage"]) == ["0.5", "0.68", "0.9", "0.95"]
+    before = encoder.load_encoder(context).state_dict()
+    after = encoder.Training(
+        context.dataset("discrete"),
+        encoder.plan_of(context),
+        replace(context, folder=context.folder / "else"),
+        noise=0.1,
+        start=encoder.load_encoder(context),
+    ).network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert "trained further on 16 noisy spectra (1 epochs)" in networks_noise.section(result)[0]
 
 
 def test_results_say_at_what_scale_they_were_made(context):

@@ -28,7 +28,7 @@ from sfhflow.checkpoint import load_checkpoint, save_checkpoint
 from sfhflow.diagnostics import r2
 from sfhflow.plots import learning_curves
 
-__all__ = ["Latents", "Plan", "load_encoder", "load_latents", "run", "section"]
+__all__ = ["Latents", "Plan", "Training", "encode", "load_encoder", "load_latents", "plan_of", "run", "section"]
 
 _RATE = 5e-4
 _AUTHORS_LOSS = 0.17
@@ -96,7 +96,7 @@ def run(context: Context) -> dict[str, Any]:
     network = training.best.eval()
     save_file({**network.state_dict(), "channels": torch.tensor(plan.channels)}, context.file(_WEIGHTS))
     start = time.perf_counter()
-    latents = _encode(network, data, plan, context.device)
+    latents = encode(network, data, plan, context.device)
     encode_seconds = time.perf_counter() - start
     save_file(
         {name: getattr(latents, name).contiguous() for name in ("train", "validation", "test", "values")},
@@ -174,18 +174,29 @@ def load_latents(context: Context) -> Latents:
 
 
 class Training:
-    """State of the training of a network."""
+    """State of the training of a network: from scratch, or of one that goes on, with noise on the spectra."""
 
-    def __init__(self, data: Dataset, plan: Plan, context: Context) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        plan: Plan,
+        context: Context,
+        *,
+        noise: float = 0.0,
+        start: ThesisNetwork | None = None,
+    ) -> None:
         torch.manual_seed(context.seed)
+        self.noise = noise
         self.data, self.plan, self.device, self.seed = data, plan, context.device, context.seed
         self.network = ThesisNetwork(len(NAMES), plan.channels).to(self.device)
         self.best = ThesisNetwork(len(NAMES), plan.channels).to(self.device)
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE)
         self.history: list[dict[str, float]] = []
         self.minutes, self.best_loss = 0.0, math.inf
         # of this plan: another one's rate of learning would not fit
-        mark = hashlib.sha256(repr((plan, len(data))).encode()).hexdigest()[:8]
+        mark = hashlib.sha256(repr((plan, len(data), noise)).encode()).hexdigest()[:8]
         self.checkpoint = context.file(f"encoder-checkpoint-{mark}.safetensors")
         if self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint, self._modules(), self.optimizer)
@@ -211,9 +222,8 @@ class Training:
         first = self.data.validation.start
         rows = slice(first, min(self.data.validation.stop, first + self.plan.n_validation))
         truth = self.data.truth[rows]
-        estimate = torch.cat(
-            [self.network(x.to(self.device)).cpu() for x in self.data.spectra(rows).split(_CHUNK)]
-        )
+        spectra = noisy(self.data.spectra(rows), self.noise, torch.Generator().manual_seed(self.seed))
+        estimate = torch.cat([self.network(x.to(self.device)).cpu() for x in spectra.split(_CHUNK)])
         return log_cosh(estimate, truth).item()
 
     def _epoch(self, epoch: int) -> float:
@@ -225,7 +235,7 @@ class Training:
         for number, rows in enumerate(torch.cat(parts)[:wanted].split(plan.batch_size)):
             for group in self.optimizer.param_groups:
                 group["lr"] = _RATE * _one_cycle((epoch * plan.batches + number) / (plan.epochs * plan.batches))
-            estimate = self.network(data.spectra(rows).to(self.device))
+            estimate = self.network(noisy(data.spectra(rows), self.noise, generator).to(self.device))
             loss = log_cosh(estimate, data.truth[rows].to(self.device))
             self.optimizer.zero_grad()
             loss.backward()
@@ -250,14 +260,21 @@ def _one_cycle(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - 0.3) / 0.7))
 
 
+def noisy(spectra: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Spectra with white noise of standard deviation `noise`."""
+    return spectra if noise == 0 else spectra + noise * torch.randn(spectra.shape, generator=generator)
+
+
 @torch.no_grad()
-def _encode(network: ThesisNetwork, data: Dataset, plan: Plan, device: str) -> Latents:
+def encode(network: ThesisNetwork, data: Dataset, plan: Plan, device: str, *, noise: float = 0.0) -> Latents:
+    """Latent numbers of as many spectra as the plan says, with noise that is drawn once."""
+    generator = torch.Generator().manual_seed(1)
     counts = plan_rows(plan, data)
     starts = (data.train.start, data.validation.start, data.test.start)
     rows = [torch.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
     values = torch.full((len(data), N_LATENTS), math.nan)
     for some in torch.cat(rows).split(_CHUNK):
-        values[some] = network.encode(data.spectra(some).to(device)).cpu()
+        values[some] = network.encode(noisy(data.spectra(some), noise, generator).to(device)).cpu()
     return Latents(*rows, values)
 
 

@@ -27,6 +27,7 @@ TITLES = {
     "encoder": "The thesis' encoder (section 3.2.1; figures 7 and 8)",
     "latents": "Latent numbers (section 4.1; figures 9 to 11)",
     "posterior": "The thesis' posteriors (section 4.2; figures 12 to 14)",
+    "networks_noise": "The thesis' networks with noise",
     "ours": "Our answer to the same task (figure 13)",
     "noise": "With noise, beside the best possible",
     "calibration": "Calibration of our answers (figure 15)",
@@ -39,8 +40,8 @@ NOT_REPRODUCED = (
     "**What is not as in the thesis.** Its library is interpolated linearly in age at the centres of the bins, "
     "ours in log age with exact integrals; its lowest [M/H] of -2.3 lies outside of the library, ours is -2.27. "
     "It convolved with widths that mixed Angstrom and km/s; here all are km/s. Of its 18 stacks only those found "
-    "in the folder of the data are fitted. The thesis' network was not trained with noise or in the configuration "
-    "of the stacks: there its own numbers stand."
+    "in the folder of the data are fitted. The thesis' network was not trained in the configuration of the "
+    "stacks: there its own numbers stand."
 )
 
 

@@ -34,7 +34,7 @@ from sfhflow.flow import AutoregressiveFlow
 from sfhflow.plots import corner, formation_percentiles, predicted_true
 from sfhflow.plots.style import COLUMN_INCHES, new_figure
 
-__all__ = ["load_flow", "run", "section"]
+__all__ = ["Training", "judged", "load_flow", "run", "sampled", "section"]
 
 Array = NDArray[np.float64]
 Sampler = Callable[[Tensor, int], Tensor]
@@ -77,14 +77,14 @@ def run(context: Context) -> dict[str, Any]:
     training = Training(x, theta, size.batch, context)
     training.loop(size.epochs)
     flow = training.best
-    ours, seconds = _sample(flow.sampler, x_test, size.n_samples, context.seed)
+    ours, seconds = sampled(flow.sampler, x_test, size.n_samples, context.seed)
     samples = {"sfhflow": ours}
     result: dict[str, Any] = {
         "n_training": len(rows),
         "n_test": len(test),
         "n_samples": size.n_samples,
         "sfhflow": {
-            **_judged(samples["sfhflow"], truth.numpy(), flow.log_prob(theta=truth, x=x_test)),
+            **judged(samples["sfhflow"], truth.numpy(), flow.log_prob(theta=truth, x=x_test)),
             "epochs": training.epoch,
             "minutes": training.minutes,
             "ms_per_1000_samples": 1e6 * seconds / (len(test) * size.n_samples),
@@ -95,9 +95,9 @@ def run(context: Context) -> dict[str, Any]:
         other = with_sbi.train(
             x, theta, seed=context.seed, batch=size.batch, rate=_RATE, patience=_PATIENCE, epochs=size.epochs
         )
-        samples["sbi"], seconds = _sample(other.sampler, x_test, size.n_samples, context.seed)
+        samples["sbi"], seconds = sampled(other.sampler, x_test, size.n_samples, context.seed)
         result["sbi"] = {
-            **_judged(samples["sbi"], truth.numpy(), other.log_prob(truth, x_test)),
+            **judged(samples["sbi"], truth.numpy(), other.log_prob(truth, x_test)),
             "epochs": other.epochs,
             "minutes": other.minutes,
             "ms_per_1000_samples": 1e6 * seconds / (len(test) * size.n_samples),
@@ -220,7 +220,7 @@ def load_flow(context: Context) -> ThesisFlow:
     return flow
 
 
-def _sample(sampler: Sampler, x: Tensor, n: int, seed: int) -> tuple[Array, float]:
+def sampled(sampler: Sampler, x: Tensor, n: int, seed: int) -> tuple[Array, float]:
     """Samples (N, n, 10) for latent numbers (N, 16), and the seconds that they took."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -229,7 +229,7 @@ def _sample(sampler: Sampler, x: Tensor, n: int, seed: int) -> tuple[Array, floa
         return samples.double().numpy(), time.perf_counter() - start
 
 
-def _judged(samples: Array, truth: Array, log_prob: Tensor) -> dict[str, Any]:
+def judged(samples: Array, truth: Array, log_prob: Tensor) -> dict[str, Any]:
     """Scores of posterior samples (N, n, 10) of galaxies with true quantities (N, 10)."""
     scores = r2(np.median(samples, axis=1), truth.astype(float))
     times = samples[..., :-1]
