@@ -163,6 +163,7 @@ def test_each_family_of_histories_can_be_named(tmp_path, sfh, kind):
         ("[noise]\nsnr_range = [1, inf]", ("line 2", "noise.snr_range", "finite")),
         ("[dust]\nslope_range = [0.3, nan]", ("line 2", "dust.slope_range", "finite")),
         ("[mismatch]\namplitude_range = [-0.1, 0.1]", ("line 2", "mismatch.amplitude_range", "positive")),
+        ("[mismatch]\nage_zero_point = -0.1", ("line 2", "mismatch.age_zero_point", "negative")),
         ("[parameters]\na_v = [1.0, 1.0]", ("line 2", "parameters.a_v", "rising")),
         ("[parameters]\nsigma_kms = [0, 400]", ("line 2", "parameters.sigma_kms", "positive")),
         ("[plan]\nseed = 0\nsteps = 0", ("line 3", "plan.steps", "at least 1")),

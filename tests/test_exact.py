@@ -199,8 +199,26 @@ def one_galaxy_simulator(**changes):
     return simulator(**{**parts, **changes})
 
 
-def test_the_covariance_is_that_of_simulated_spectra():
-    sim = one_galaxy_simulator()
+def test_zero_points_are_other_ages_and_another_metallicity():
+    sim = exact_simulator()
+    galaxies = sim.sample(4, seed=3)
+    age = float(galaxies.observation.age_of_universe[0])
+    templates = Templates(sim, age, galaxies.observation.lsf_kms[0])
+    parameters, ages = sim.prior.parameters, torch.full((4,), age, dtype=torch.float64)
+    galaxy = parameters.to_physical(galaxies.u.double(), ages)
+    # so that neither leaves its range
+    galaxy = galaxy._replace(metallicity=galaxy.metallicity.clamp(-2, 0.2), times=0.2 * age + 0.8 * galaxy.times)
+    u = parameters.to_unbounded(galaxy, ages)
+    older = age - 1.1 * (age - galaxy.times)
+    moved = galaxy._replace(metallicity=galaxy.metallicity + 0.1, times=older)
+    wanted = templates(parameters.to_unbounded(moved, ages))
+    found = templates.with_zero_points(older=math.log10(1.1), richer=0.1)(u)
+    assert found.numpy() == pytest.approx(wanted.numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize("zero_points", [(0.0, 0.0), (0.02, 0.03)])
+def test_the_covariance_is_that_of_simulated_spectra(zero_points):
+    sim = one_galaxy_simulator(mismatch=TemplateMismatch((0.01, 0.01), 2.0, 4, *zero_points))
     sample = sim.sample(6000, seed=4)
     complete = (sample.observation.ivar > 0).all(-1)
     flux = sample.observation.flux[complete].double().numpy()

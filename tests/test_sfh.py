@@ -30,6 +30,7 @@ from sfhflow.sfh import (
     star_formation_rate,
     thesis_family,
 )
+from sfhflow.sfh.history import stretched_ages
 from sfhflow.sfh.mixture import MIN_GAP
 from sfhflow.sfh.parametric import delayed_tau, double_power_law, log_normal, standard_edges, top_hat
 
@@ -175,6 +176,18 @@ def test_rebinning_conserves_mass_and_formation_by_every_new_edge(h):
     new = rebin(h, edges)
     np.testing.assert_allclose(new.mass.sum(-1), 1, rtol=1e-12)
     np.testing.assert_allclose(new.mass.cumsum(-1)[:, :-1], cumulative_mass(h, edges[1:-1]), atol=1e-9)
+
+
+def test_stretched_histories_have_the_same_stars_at_other_ages():
+    edges = torch.tensor([[1.0, 4.0, 9.0, 13.0]], dtype=torch.float64)
+    history = StarFormationHistory(edges, torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64))
+    age, factor = torch.tensor([13.0], dtype=torch.float64), torch.tensor([1.2], dtype=torch.float64)
+    found = stretched_ages(history, age, factor, oldest_gyr=14.0)
+    # ages 12, 9, 4 and 0 Gyr
+    torch.testing.assert_close(
+        13.0 - found.time_edges, torch.tensor([[14.0, 10.8, 4.8, 0.0]], dtype=torch.float64)
+    )
+    torch.testing.assert_close(found.mass, history.mass)
 
 
 def test_rebinning_to_bins_that_miss_stars_is_refused():

@@ -195,6 +195,8 @@ def _expected(table: str, key: str, value: Any) -> str | None:
     """What a value should have been, if it makes no sense."""
     if table in ("plan", "architecture") and isinstance(value, int):
         return "at least 1" if value < 1 and key not in ("depth", "seed") else None
+    if key.endswith("_zero_point"):
+        return None if math.isfinite(value) and value >= 0 else "a finite number, not negative"
     if not (key.endswith("_range") or table == "parameters"):
         return None
     low, high = value

@@ -13,6 +13,13 @@ width and amplitude *p* with wavelength follow the differences between two libra
 the principal components :math:`D_k` of those differences themselves (`benchmarks/build_library_differences.py`),
 which shift ages and metallicities as a whole.  An answer for a galaxy should not be surer than two good libraries
 agree.
+
+Libraries also differ in what they call an age and a metallicity.  With zero points
+
+.. math:: \log t \to \log t + \delta_t, \qquad [M/H] \to [M/H] + \delta_Z
+
+of Gaussian :math:`\delta`, all stars of a galaxy have the spectra of other ages and another metallicity than its
+parameters say.
 """
 
 from __future__ import annotations
@@ -48,11 +55,15 @@ class TemplateMismatch:
         The *b* above: 1 for differences as large as between FASTAR and MIUSCAT, 0 for none.
     node_pixels : int
         Spacing in pixels of the nodes between which the correlated noise is linear.
+    age_zero_point, metallicity_zero_point : float
+        Rms of the zero points of log10 age and of [M/H], in dex.
     """
 
     amplitude_range: tuple[float, float] = (0.002, 0.015)
     library_amplitude: float = 2.0
     node_pixels: int = 4
+    age_zero_point: float = 0.0
+    metallicity_zero_point: float = 0.0
 
     def on_grid(self, grid: LogGrid) -> Tensor:
         """Components V_k on a grid, shape (K, P); their sum of squares has unit mean over the pixels."""
@@ -77,6 +88,14 @@ class TemplateMismatch:
         noise = noise * profile * (1.5 * (1 - _STRUCTURED_SHARE)) ** 0.5
         between = torch.randn(n, len(library), generator=generator) @ library
         return (amplitude * (structured * _STRUCTURED_SHARE**0.5 + noise) + between).exp()
+
+    def zero_points(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw shifts of log10 age and of [M/H] in dex, each (n,), float64; where there are none, draw nothing."""
+        rms = torch.tensor([self.age_zero_point, self.metallicity_zero_point], dtype=torch.float64)
+        if not rms.any():
+            return torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+        age, metallicity = rms[:, None] * torch.randn(2, n, dtype=torch.float64, generator=generator)
+        return age, metallicity
 
     def loadings(self, grid: LogGrid) -> tuple[Tensor, Tensor]:
         """What `sample` multiplies by standard-normal numbers and the amplitude, for an exact covariance.

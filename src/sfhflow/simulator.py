@@ -33,6 +33,7 @@ from sfhflow.noise import NoiseModel, add_noise
 from sfhflow.observation import Observation, pivot_pixels
 from sfhflow.parameters import FRACTIONS, GalaxyParameters
 from sfhflow.prior import Prior
+from sfhflow.sfh.history import stretched_ages
 from sfhflow.sfh.quantile import history_from_times
 from sfhflow.ssp.library import SSPLibrary
 
@@ -159,7 +160,10 @@ class Simulator:
     def _stars_and_dust(self, galaxy: GalaxyParameters, age: Tensor, generator: torch.Generator) -> Tensor:
         history = history_from_times(galaxy.times, torch.tensor(FRACTIONS, dtype=torch.float64))
         dust = self.dust.sample(self._wavelength, galaxy.a_v.float(), generator)
-        return self.populations.dusty_spectra(history, galaxy.metallicity, age, dust)
+        older, richer = self.mismatch.zero_points(len(age), generator)
+        oldest = float(self.populations.ages_gyr[-1])
+        history = stretched_ages(history, age, 10**older, oldest_gyr=oldest)
+        return self.populations.dusty_spectra(history, galaxy.metallicity + richer, age, dust)
 
     def _through_instrument(
         self, flux: Tensor, sigma_kms: Tensor, generator: torch.Generator

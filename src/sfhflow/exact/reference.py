@@ -8,6 +8,7 @@ Gauss-Newton steps; what remains of its error is linear.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ Array = NDArray[np.float64]
 FLOOR = 0.002
 _STEPS = 4
 _CONVERGED_KMS = 1.0
-_DELTA_KMS, _DELTA_LSF = 20.0, 0.03
+_DELTA_KMS, _DELTA_LSF, _DELTA_DEX = 20.0, 0.03, 0.02
 
 
 class Data(NamedTuple):
@@ -42,9 +43,10 @@ class Data(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """Templates at the best velocity, spectrum (P,) in the unit of the data, and its changes of one rms (2, P).
+    """Templates at the best velocity, spectrum (P,) in the unit of the data, and its changes of one rms (K, P).
 
-    The changes are those with velocity and with resolution.
+    The changes are those with velocity, with resolution, and with the zero points of age and [M/H] if these are
+    uncertain.
     """
 
     templates: Templates
@@ -111,11 +113,28 @@ def _linearised(templates: Templates, u: Tensor, data: Data) -> Reference:
     seen = spectrum[data.pixels]
     weight = seen / (data.error**2 + (FLOOR * data.flux.mean()) ** 2)
     amplitude = float(weight @ data.flux / (weight @ seen))
-    fast, slow = (templates.moved(templates.shift_kms + sign * _DELTA_KMS)(u).mean(0).numpy() for sign in (1, -1))
-    wide, narrow = (templates.blurred(1 + sign * _DELTA_LSF)(u).mean(0).numpy() for sign in (1, -1))
-    by_velocity = (fast - slow) / (2 * _DELTA_KMS) * _shift_rms(templates)
-    by_resolution = (wide - narrow) / (2 * _DELTA_LSF) * _resolution_rms(templates)
-    return Reference(templates, amplitude * spectrum, amplitude * np.stack([by_velocity, by_resolution]))
+    velocity, mismatch = templates.shift_kms, templates.simulator.mismatch
+    changes = [
+        _change(lambda by: templates.moved(velocity + by), _DELTA_KMS, _shift_rms(templates), u),
+        _change(lambda by: templates.blurred(1 + by), _DELTA_LSF, _resolution_rms(templates), u),
+    ]
+    if mismatch.age_zero_point > 0:
+        changes.append(
+            _change(lambda by: templates.with_zero_points(older=by), _DELTA_DEX, mismatch.age_zero_point, u)
+        )
+    if mismatch.metallicity_zero_point > 0:
+        changes.append(
+            _change(
+                lambda by: templates.with_zero_points(richer=by), _DELTA_DEX, mismatch.metallicity_zero_point, u
+            )
+        )
+    return Reference(templates, amplitude * spectrum, amplitude * np.stack(changes))
+
+
+def _change(moved: Callable[[float], Templates], delta: float, rms: float, u: Tensor) -> Array:
+    """Change (P,) of the mean spectrum of samples u (S, D) with a quantity of which `rms` is the uncertainty."""
+    up, down = (moved(sign * delta)(u).mean(0).numpy() for sign in (1, -1))
+    return (up - down) / (2 * delta) * rms
 
 
 def _best_velocity(gram: Array, now: float) -> float:

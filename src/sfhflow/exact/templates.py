@@ -17,6 +17,7 @@ from sfhflow.exact.stars import centred
 from sfhflow.instrument import broaden, kernel_variance
 from sfhflow.observation import LSF_PIVOTS
 from sfhflow.parameters import FRACTIONS, GalaxyParameters
+from sfhflow.sfh.history import stretched_ages
 from sfhflow.sfh.quantile import history_from_times
 from sfhflow.simulator import Simulator
 
@@ -38,15 +39,24 @@ class Templates:
         Instrumental sigma in km/s at `LSF_PIVOTS`; where not a number, the centre of the simulated range.
     shift_kms : float
         Velocity of the galaxy relative to its stated redshift.
+    older, richer : float
+        Zero points of log10 age and of [M/H], in dex.
     """
 
     def __init__(
-        self, simulator: Simulator, age_of_universe: float, lsf_kms: Tensor, *, shift_kms: float = 0.0
+        self,
+        simulator: Simulator,
+        age_of_universe: float,
+        lsf_kms: Tensor,
+        *,
+        shift_kms: float = 0.0,
+        older: float = 0.0,
+        richer: float = 0.0,
     ) -> None:
         self.simulator = simulator
         self.age_of_universe = age_of_universe
         self.lsf_kms = lsf_kms
-        self.shift_kms = shift_kms
+        self.shift_kms, self.older, self.richer = shift_kms, older, richer
         populations, grid = simulator.populations, simulator.grid
         self._wavelength = torch.as_tensor(populations.grid.wavelength, dtype=populations.dtype)
         first = round(math.log(grid.low / populations.grid.low) / grid.step)
@@ -56,12 +66,20 @@ class Templates:
 
     def moved(self, shift_kms: float) -> Templates:
         """The same galaxy at another velocity."""
-        return Templates(self.simulator, self.age_of_universe, self.lsf_kms, shift_kms=shift_kms)
+        return self._changed(shift_kms=shift_kms)
 
     def blurred(self, factor: float) -> Templates:
         """The same galaxy seen with another instrumental sigma."""
-        lsf = factor * self._known(self.lsf_kms)
-        return Templates(self.simulator, self.age_of_universe, lsf, shift_kms=self.shift_kms)
+        return self._changed(lsf_kms=factor * self._known(self.lsf_kms))
+
+    def with_zero_points(self, *, older: float = 0.0, richer: float = 0.0) -> Templates:
+        """The same galaxy seen with other zero points of log10 age and [M/H], in dex."""
+        return self._changed(older=older, richer=richer)
+
+    def _changed(self, lsf_kms: Tensor | None = None, **changes: float) -> Templates:
+        now = {"shift_kms": self.shift_kms, "older": self.older, "richer": self.richer}
+        lsf_kms = self.lsf_kms if lsf_kms is None else lsf_kms
+        return Templates(self.simulator, self.age_of_universe, lsf_kms, **(now | changes))
 
     def __call__(self, u: Tensor) -> Tensor:
         """Spectra (N, P), float64 and of unit mean, for unbounded coordinates (N, D)."""
@@ -80,9 +98,11 @@ class Templates:
         galaxy, populations = self.physical(u), self.simulator.populations
         age = torch.full((len(u),), self.age_of_universe, dtype=torch.float64)
         history = history_from_times(galaxy.times, torch.tensor(FRACTIONS, dtype=torch.float64))
+        factor = torch.full_like(age, 10**self.older)
+        history = stretched_ages(history, age, factor, oldest_gyr=float(populations.ages_gyr[-1]))
         # the range of slopes has no width, so this draws nothing
         dust = self._dust.sample(self._wavelength, galaxy.a_v.to(populations.dtype), torch.Generator())
-        rest = populations.dusty_spectra(history, galaxy.metallicity, age, dust)
+        rest = populations.dusty_spectra(history, galaxy.metallicity + self.richer, age, dust)
         flux = self.observed(rest, galaxy.sigma_kms)
         return (flux / flux.mean(-1, keepdim=True)).double()
 

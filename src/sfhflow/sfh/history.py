@@ -24,6 +24,7 @@ __all__ = [
     "formation_times",
     "rebin",
     "star_formation_rate",
+    "stretched_ages",
 ]
 
 
@@ -66,6 +67,26 @@ def formation_times(history: StarFormationHistory, fractions: Tensor | Sequence[
     fractions = _fractions(fractions, history.mass)
     cumulative = history.mass.cumsum(-1)
     return _locate(history, cumulative, fractions)[2]
+
+
+def stretched_ages(
+    history: StarFormationHistory, age_of_universe: Tensor, factor: Tensor, *, oldest_gyr: float
+) -> StarFormationHistory:
+    """Histories of which all stars are older by a factor, as a library with other ages would see them.
+
+    Parameters
+    ----------
+    history : StarFormationHistory
+        N histories.
+    age_of_universe : Tensor of shape (N,)
+        Gyr, at the time of observation.
+    factor : Tensor of shape (N,)
+        Of the ages.
+    oldest_gyr : float
+        Limit of the ages: what would be older is as old.  The times of the result may be before the Big Bang.
+    """
+    ages = (age_of_universe[:, None] - history.time_edges) * factor[:, None]
+    return history._replace(time_edges=age_of_universe[:, None] - ages.clamp(max=oldest_gyr))
 
 
 def effective_formation_times(history: StarFormationHistory, fractions: Tensor | Sequence[float]) -> Tensor:
