@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.markdown import table
 from sfhflow import Model
 from sfhflow.config import read_config
 from sfhflow.grid import LogGrid
@@ -229,23 +230,21 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return summaries
 
 
-def table(record: Mapping[str, Any]) -> str:
+def markdown(record: Mapping[str, Any]) -> str:
     """The results as Markdown."""
     summaries = record["candidates"]
     first = next(iter(summaries.values()))
     labels = list(first["log_prob"])
-    lines = [
-        "| encoder | flow | " + " | ".join(labels) + " | difference | weights | steps | samples/s |",
-        "|---|---|" + "---:|" * (len(labels) + 4),
-    ]
+    rows = []
     for result in summaries.values():
         architecture = result["architecture"]
-        figures = " | ".join(f"{result['log_prob'].get(label, float('nan')):.2f}" for label in labels)
+        figures = [f"{result['log_prob'].get(label, float('nan')):.2f}" for label in labels]
         gain = "" if result is first else f"{result['gain']:+.2f} ± {result['gain_error']:.2f}"
-        lines.append(
-            f"| {architecture['encoder']} | {architecture['flow']} | {figures} | {gain} | "
-            f"{result['parameters'] / 1e6:.2f} M | {result['steps']} | {result['samples_per_second']:.2g} |"
-        )
+        size, rate = f"{result['parameters'] / 1e6:.2f} M", f"{result['samples_per_second']:.2g}"
+        names = architecture["encoder"], architecture["flow"]
+        rows.append([*names, *figures, gain, size, str(result["steps"]), rate])
+    titles = ["encoder", "flow", *labels, "difference", "weights", "steps", "samples/s"]
+    lines = table(titles, rows, "ll" + "r" * (len(labels) + 4))
     used = [result["cpu_minutes"] for result in summaries.values()]
     counts = ", ".join(f"{label} {first['n'][label]}" for label in labels)
     caption = (
@@ -278,11 +277,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     candidates = {name: CANDIDATES[name] for name in options.only or CANDIDATES}
     results = compare(chosen, candidates, work)
     record = {"minutes": chosen.minutes, "seed": chosen.plan.seed, "candidates": results}
-    print(table(record))
+    print(markdown(record))
     if options.out or not (options.quick or options.only):
         (options.out or RESULTS).write_text(json.dumps(record, indent=1) + "\n")
     if not (options.out or options.quick or options.only):
-        PAGE.write_text(on_page(PAGE.read_text(), table(record)))
+        PAGE.write_text(on_page(PAGE.read_text(), markdown(record)))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.architectures import PAGE, ROOT, on_page, signal_to_noise
+from benchmarks.markdown import table
 from sfhflow import Model, load_model
 from sfhflow.config import Config
 from sfhflow.flow import FLOWS, Flow
@@ -124,14 +125,15 @@ def measure(model: Model, flow: Flow, galaxies: Galaxies, coordinates: Coordinat
     return result
 
 
-def table(record: dict[str, Any]) -> str:
+def markdown(record: dict[str, Any]) -> str:
     """The results as Markdown."""
     first = next(iter(record["coordinates"].values()))
     heads = [f"{label}: {name}" for label in BINS for name in SHOWN]
-    lines = ["| coordinates | nats | " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) + 1)]
+    rows = []
     for name, found in record["coordinates"].items():
-        shares = " | ".join(f"{100 * found[label][quantity]:.1f}" for label in BINS for quantity in SHOWN)
-        lines.append(f"| {name} | {found['log_prob']:.2f} | {shares} |")
+        shares = [f"{100 * found[label][quantity]:.1f}" for label in BINS for quantity in SHOWN]
+        rows.append([name, f"{found['log_prob']:.2f}", *shares])
+    lines = table(["coordinates", "nats", *heads], rows)
     counts = ", ".join(f"{label}: {first[label]['n']}" for label in BINS)
     caption = (
         "Mean log-probability of the truth, and per cent of galaxies inside the 68 % interval "
@@ -168,11 +170,11 @@ def main() -> None:
         )
         train(flow, galaxies.context[:n_train], coordinates.there(galaxies.u[:n_train]), steps)
         record["coordinates"][name] = measure(model, flow, held_out, coordinates)
-    print(table(record))
+    print(markdown(record))
     if options.out or not options.quick:
         (options.out or RESULTS).write_text(json.dumps(record, indent=1) + "\n")
     if not (options.out or options.quick):
-        PAGE.write_text(on_page(PAGE.read_text(), table(record), MARKS))
+        PAGE.write_text(on_page(PAGE.read_text(), markdown(record), MARKS))
 
 
 if __name__ == "__main__":

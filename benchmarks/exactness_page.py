@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.markdown import table
 from sfhflow.certificate.trial import NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -72,11 +73,10 @@ def text(record: Numbers) -> str:
         f"{s['galaxies']} mock galaxies of S/N {low:.0f} to {high:.0f} per pixel, weights `{record['weights']}`, "
         f"at most {record['budget']} likelihoods a galaxy:",
         "",
-        "| | measured | limit | |",
-        "|---|---:|---:|---|",
-        *(
-            f"| {label} | {found} | {limit} | {'yes' if holds else '**no**'} |"
-            for label, found, limit, holds in rows(s)
+        *table(
+            ("", "measured", "limit", ""),
+            [(*cells, "yes" if holds else "**no**") for *cells, holds in rows(s)],
+            "lrrl",
         ),
         "",
         f"Of the model's own samples {100 * s['amortized_efficiency']:.1f} % are effective (median); Pareto's k "

@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.robustness import markdown as robustness_table
 from sfhflow import Model, load_model
 from sfhflow.certificate import certificate_sections
@@ -142,16 +143,21 @@ def beside_first(record: dict[str, Any]) -> list[str]:
         "Printed by `python -m benchmarks.first_default`: mean log-probability of the truth, in nats, of this model and of",
         f"the first one that was shipped (revision `{record['revision']}`), for the same galaxies.",
         "",
-        "| galaxies of | S/N | n | first | this | gain |",
-        "|---|---|---|---|---|---|",
     ]
     names = {"present": "this model's simulator", "first": "the first model's simulator"}
-    lines += [
-        f"| {names[name]} | {label.removeprefix('S/N ')} | {row['n']} | {row['first']:.2f} | {row['present']:.2f} | "
-        f"{row['gain']:+.2f} ± {row['gain_error']:.2f} |"
+    cells = [
+        (
+            names[name],
+            label.removeprefix("S/N "),
+            str(row["n"]),
+            f"{row['first']:.2f}",
+            f"{row['present']:.2f}",
+            f"{row['gain']:+.2f} ± {row['gain_error']:.2f}",
+        )
         for name, rows in record["simulations"].items()
         for label, row in rows.items()
     ]
+    lines += table(("galaxies of", "S/N", "n", "first", "this", "gain"), cells, "llllll")
     return [
         *lines,
         "",
@@ -170,17 +176,19 @@ def real(rows: list[dict[str, Any]]) -> list[str]:
         "Printed by `python -m benchmarks.real DATA`; T is the age of the Universe.",
         "",
     ]
-    lines += [
-        "| spectrum | S/N | t50/T | t90/T | [M/H] | sigma [km/s] | verdict |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for r in rows:
-        lines.append(
-            f"| {r['name']} | {r['snr']:.0f} | {r['t50']:.3f} ± {r['t50_err']:.3f} | {r['t90']:.3f} ± "
-            f"{r['t90_err']:.3f} | {r['mh']:+.2f} ± {r['mh_err']:.2f} | {r['sigma']:.0f} ± {r['sigma_err']:.0f} | "
-            f"{r['verdict']} |"
+    cells = [
+        (
+            r["name"],
+            f"{r['snr']:.0f}",
+            f"{r['t50']:.3f} ± {r['t50_err']:.3f}",
+            f"{r['t90']:.3f} ± {r['t90_err']:.3f}",
+            f"{r['mh']:+.2f} ± {r['mh_err']:.2f}",
+            f"{r['sigma']:.0f} ± {r['sigma_err']:.0f}",
+            r["verdict"],
         )
-    return lines
+        for r in rows
+    ]
+    return lines + table(("spectrum", "S/N", "t50/T", "t90/T", "[M/H]", "sigma [km/s]", "verdict"), cells, "l" * 7)
 
 
 def main() -> None:

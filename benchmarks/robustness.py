@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.markdown import table
 from benchmarks.mock_surveys import SURVEYS, Galaxies
 from sfhflow import Model, Spectrum, load_model
 from sfhflow.certificate import NAMES, headline
@@ -251,13 +252,14 @@ def sharpness(model: Model, galaxies: Galaxies) -> dict[str, Result]:
 
 def markdown(results: dict[str, Any]) -> list[str]:
     """Rows of all tests, for the terminal and the model card."""
-    lines = ["| test | found | limit | outcome |", "|---|---|---|---|"]
+    rows = []
     for result in results["tests"].values():
         if "skipped" in result:
-            lines.append(f"| other SSP library | | | skipped: {result['skipped']} |")
+            rows.append(("other SSP library", "", "", f"skipped: {result['skipped']}"))
             continue
         outcome = "pass" if result["passed"] else "FAIL"
-        lines.append(f"| {result['statement']} | {result['value']:.3g} | {result['limit']:g} | {outcome} |")
+        rows.append((result["statement"], f"{result['value']:.3g}", f"{result['limit']:g}", outcome))
+    lines = table(("test", "found", "limit", "outcome"), rows, "llll")
     first = results["tests"]["instruments"]
     lines += [
         "",
@@ -284,10 +286,8 @@ def _library_table(found: Result) -> list[str]:
         f"Coverage of the 68 % interval in per cent, {found['n']} galaxies without artificial mismatch:",
         "",
     ]
-    lines += ["| | " + " | ".join(NAMES) + " |", "|---|" + "---|" * len(NAMES)]
-    for label, row in rows.items():
-        lines.append(f"| {label} | " + " | ".join(f"{100 * row[name]:.1f}" for name in NAMES) + " |")
-    return lines
+    cells = [(label, *(f"{100 * row[name]:.1f}" for name in NAMES)) for label, row in rows.items()]
+    return lines + table(("", *NAMES), cells, "l" * (len(NAMES) + 1))
 
 
 def main() -> None:

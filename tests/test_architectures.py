@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from benchmarks import architectures
-from benchmarks.architectures import CANDIDATES, Comparison, Setting, compare, on_page, summary, table
+from benchmarks.architectures import CANDIDATES, Comparison, Setting, compare, markdown, on_page, summary
 
 import toy
 from sfhflow.network import Architecture
@@ -87,7 +87,7 @@ def test_bins_and_paired_differences_are_what_they_say():
 
 
 def test_the_table_has_a_row_for_each_candidate(compared):
-    text = table({"minutes": 0.01, "candidates": compared[1]})
+    text = markdown({"minutes": 0.01, "candidates": compared[1]})
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(TWO)
     assert len({row.count("|") for row in rows}) == 1
@@ -106,4 +106,4 @@ def test_the_page_shows_the_committed_results():
         pytest.skip("the comparison has not been run: python -m benchmarks.architectures")
     page = architectures.PAGE.read_text()
     record = json.loads(architectures.RESULTS.read_text())
-    assert on_page(page, table(record)) == page
+    assert on_page(page, markdown(record)) == page

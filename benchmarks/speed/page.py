@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.markdown import table
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed"
 COMMANDS = {
@@ -242,12 +244,6 @@ def large_surveys(measured: Numbers | None, parts: Numbers | None) -> list[str]:
 
 def _duration(hours: float) -> str:
     return f"{hours / 24:.1f} days" if hours > 48 else f"{hours:.1f} hours"
-
-
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; numbers to the right."""
-    lines = ["| " + " | ".join(titles) + " |", "|---" + "|---:" * (len(titles) - 1) + "|"]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
 
 
 if __name__ == "__main__":

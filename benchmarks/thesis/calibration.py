@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.measure import FEW, LEVELS, calibration_figure
 
@@ -20,6 +21,7 @@ _TITLES = {
     "snr30": "S/N 30",
     "snr10": "S/N 10",
 }
+_FEW_TESTS = {"sbc_p": "2g", "tarp_largest": "3f", "tarp_half_width": "3f"}
 # asked: p of the ranks, and how far the pooled coverage may be off
 P_VALUE, TOLERANCE = 0.01, 0.015
 
@@ -65,21 +67,21 @@ def section(result: dict[str, Any]) -> list[str]:
         "so many spectra these tests see miscalibrations far smaller than the tolerance of the coverage; so both "
         f"are also given for the first {FEW:,} alone.",
         "",
-        "| answer | "
-        + " | ".join(f"in {100 * level:g} %" for level in LEVELS)
-        + f" | within 1.5 | p | TARP | band | p, {FEW} | TARP, {FEW} | band |",
-        "|---|" + "---:|" * len(LEVELS) + "---|" + "---:|" * 6,
     ]
+    rows = []
     for name in names:
         row = result[name]
-        inside = " | ".join(f"{100 * value:.1f}" for value in row["coverage"].values())
-        lines.append(
-            f"| {_TITLES[name]} | {inside} | {'yes' if row['passes']['coverage'] else 'no'} | {row['sbc_p']:.2g} "
-            f"| {row['tarp_largest']:.3f} | {row['tarp_half_width']:.3f} | {row['few']['sbc_p']:.2g} "
-            f"| {row['few']['tarp_largest']:.3f} | {row['few']['tarp_half_width']:.3f} |"
-        )
+        inside = [f"{100 * value:.1f}" for value in row["coverage"].values()]
+        tests = [
+            *(f"{row['sbc_p']:.2g}", f"{row['tarp_largest']:.3f}", f"{row['tarp_half_width']:.3f}"),
+            *(f"{row['few'][key]:.{digits}}" for key, digits in _FEW_TESTS.items()),
+        ]
+        rows.append([_TITLES[name], *inside, "yes" if row["passes"]["coverage"] else "no", *tests])
+    titles = ["answer", *(f"in {100 * level:g} %" for level in LEVELS), "within 1.5", "p", "TARP", "band"]
+    titles += [f"p, {FEW}", f"TARP, {FEW}", "band"]
     return [
         *lines,
+        *table(titles, rows, "l" + "r" * len(LEVELS) + "l" + "r" * 6),
         "",
         "![Coverage, noise-free](figures/calibration-full.png)",
         "",

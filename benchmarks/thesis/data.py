@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.markdown import table
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import AGE_OF_UNIVERSE, NAMES, PERCENT, history_of
 from benchmarks.thesis.library import Library
@@ -110,10 +111,13 @@ def section(result: dict[str, Any]) -> list[str]:
         "star formation rate above 1e-12 / yr. Another set of as many has any [M/H] in the same range. Every "
         "spectrum is divided by its median; 80 % are for training, 10 % for validation, 10 % for tests.",
         "",
-        "| | " + " | ".join(names) + " |",
-        "|---|" + "---:|" * len(names),
-        "| median | " + " | ".join(f"{result['median'][name]:.2f}" for name in names) + " |",
-        "| standard deviation | " + " | ".join(f"{result['sd'][name]:.2f}" for name in names) + " |",
+        *table(
+            ["", *names],
+            [
+                [title, *(f"{result[key][name]:.2f}" for name in names)]
+                for title, key in (("median", "median"), ("standard deviation", "sd"))
+            ],
+        ),
         "",
     ]
     if result["reference"]:

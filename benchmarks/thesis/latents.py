@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.markdown import table
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import NAMES
 from benchmarks.thesis.encoder import load_latents
@@ -93,10 +94,13 @@ def section(result: dict[str, Any]) -> list[str]:
         f"{place[result['embedding']]}. R2 of each quantity from the mean of its {_NEIGHBOURS} nearest neighbours "
         "on the map, and among all latent numbers:",
         "",
-        "| | " + " | ".join(names) + " |",
-        "|---|" + "---:|" * len(names),
-        "| map | " + " | ".join(f"{result['sorted'][name]:.2f}" for name in names) + " |",
-        "| all latents | " + " | ".join(f"{result['sorted_by_all_latents'][name]:.2f}" for name in names) + " |",
+        *table(
+            ["", *names],
+            [
+                [title, *(f"{result[key][name]:.2f}" for name in names)]
+                for title, key in (("map", "sorted"), ("all latents", "sorted_by_all_latents"))
+            ],
+        ),
         "",
         "![Map of the latent numbers](figures/latent-map.png)",
     ]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.markdown import table
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import Dataset
 from benchmarks.thesis.encoder import Latents, Plan, Training, encode, load_encoder, plan_of
@@ -75,12 +76,10 @@ def section(result: dict[str, Any]) -> list[str]:
         f"over the ten quantities, of {first['n_test']:,} test galaxies. Our answer's numbers and the best "
         "possible ones are in the section after the next.",
         "",
-        "| S/N | " + " | ".join(SHOWN) + " | " + " | ".join(f"in {100 * level:g} %" for level in LEVELS) + " |",
-        "|---:|" + "---:|" * (len(SHOWN) + len(LEVELS)),
     ]
+    rows = []
     for name in levels:
         row = result[name]
-        cells = [f"{row['r2'][key]:.3f}" for key in SHOWN]
-        cells += [f"{100 * value:.1f}" for value in row["coverage"].values()]
-        lines.append(f"| {row['snr']} | " + " | ".join(cells) + " |")
-    return lines
+        cells = [str(row["snr"]), *(f"{row['r2'][key]:.3f}" for key in SHOWN)]
+        rows.append([*cells, *(f"{100 * value:.1f}" for value in row["coverage"].values())])
+    return lines + table(["S/N", *SHOWN, *(f"in {100 * level:g} %" for level in LEVELS)], rows)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.markdown import table
 from benchmarks.thesis.answer import Answer
 from benchmarks.thesis.best import Forward, Posteriors, Proposal, sample
 from benchmarks.thesis.context import Context
@@ -132,20 +133,17 @@ def section(result: dict[str, Any]) -> list[str]:
         f"White noise on every pixel. R2 of our medians and of the best possible for the same "
         f"{first['n_compared']} spectra, and of ours for {first['test']['n']:,}.",
         "",
-        "| S/N | | " + " | ".join(SHOWN) + " |",
-        "|---:|---|" + "---:|" * len(SHOWN),
     ]
+    rows: list[list[str]] = []
     for name in levels:
         row = result[name]
         gap = [row["best"]["r2"][key] - row["ours"]["r2"][key] for key in SHOWN]
         error = [row["spread_of_difference"][key] for key in SHOWN]
-        lines += [
-            f"| {row['snr']} | best possible | {_row(row['best']['r2'])} |",
-            f"| | ours, same spectra | {_row(row['ours']['r2'])} |",
-            "| | difference | "
-            + " | ".join(f"{g:+.3f} ± {e:.3f}" for g, e in zip(gap, error, strict=True))
-            + " |",
-            f"| | ours, all | {_row(row['test']['r2'])} |",
+        rows += [
+            [str(row["snr"]), "best possible", *_row(row["best"]["r2"])],
+            ["", "ours, same spectra", *_row(row["ours"]["r2"])],
+            ["", "difference", *(f"{g:+.3f} ± {e:.3f}" for g, e in zip(gap, error, strict=True))],
+            ["", "ours, all", *_row(row["test"]["r2"])],
         ]
     quality = "; ".join(
         f"S/N {result[name]['snr']}: {result[name]['best']['effective_samples']['50 %']:.0f} (median) and "
@@ -161,6 +159,7 @@ def section(result: dict[str, Any]) -> list[str]:
     )
     return [
         *lines,
+        *table(["S/N", "", *SHOWN], rows, "rl" + "r" * len(SHOWN)),
         "",
         f"Effective samples of the exact posteriors: {quality}. Their intervals hold the truth in (%) {inside}.",
         "",
@@ -168,5 +167,5 @@ def section(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _row(scores: dict[str, float]) -> str:
-    return " | ".join(f"{scores[name]:.3f}" for name in SHOWN)
+def _row(scores: dict[str, float]) -> list[str]:
+    return [f"{scores[name]:.3f}" for name in SHOWN]

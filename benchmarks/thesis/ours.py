@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from benchmarks.markdown import table
 from benchmarks.thesis.answer import Answer, Plan, train
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.library import Window
@@ -23,6 +24,7 @@ __all__ = ["CASES", "run", "section", "trained"]
 CASES: dict[str, tuple[Window, float]] = {
     "full": ("full", 0.0),
     "stack": ("stack", 0.0),
+    "stack100": ("stack", 1 / 100),
     "snr100": ("full", 1 / 100),
     "snr30": ("full", 1 / 30),
     "snr10": ("full", 1 / 10),
@@ -85,24 +87,24 @@ def run(context: Context) -> dict[str, Any]:
 def section(result: dict[str, Any]) -> list[str]:
     """Lines of the page."""
     lines = [
-        "Whitened principal components, a residual network and a flow over log-ratios of the gaps between "
+        "An inversion, principal components, a residual network and a flow over log-ratios of the gaps between "
         "formation times (`benchmarks/thesis/answer.py`), trained on the spectra of any [M/H]; R2 of the "
         f"posterior medians of {result['full']['discrete']['n']:,} test spectra.",
         "",
-        "| | test [M/H] | " + " | ".join(SHOWN) + " |",
-        "|---|---|" + "---:|" * len(SHOWN),
     ]
+    rows = []
     setups = {"full": "full range", "stack": "stack configuration"}
     for case, title in _TITLES.items():
         stated = result["thesis"].get(setups[case], {})
         if stated:
-            lines.append(f"| thesis, {title} | the 15 values | {_figures(stated)} |")
-        lines.append(f"| asked of ours | | {_figures(dict(zip(SHOWN, ASKED[case], strict=True)))} |")
+            rows.append([f"thesis, {title}", "the 15 values", *_figures(stated)])
+        rows.append(["asked of ours", "", *_figures(dict(zip(SHOWN, ASKED[case], strict=True)))])
         for metallicities, label in (("discrete", "the 15 values"), ("continuous", "any, never trained on")):
-            lines.append(f"| ours, {title} | {label} | {_figures(result[case][metallicities]['r2'])} |")
+            rows.append([f"ours, {title}", label, *_figures(result[case][metallicities]["r2"])])
     minutes = " and ".join(f"{result[case]['cpu_minutes']:.1f}" for case in _TITLES)
     return [
         *lines,
+        *table(["", "test [M/H]", *SHOWN], rows, "ll" + "r" * len(SHOWN)),
         "",
         f"Training took {minutes} minutes of processor time.",
         "",
@@ -112,5 +114,5 @@ def section(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _figures(scores: dict[str, float]) -> str:
-    return " | ".join(f"{scores[name]:.4f}" for name in SHOWN)
+def _figures(scores: dict[str, float]) -> list[str]:
+    return [f"{scores[name]:.4f}" for name in SHOWN]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.markdown import table
 from benchmarks.thesis import with_sbi
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import AGE_OF_UNIVERSE, NAMES
@@ -116,15 +117,15 @@ def section(result: dict[str, Any]) -> list[str]:
         f"The flow, trained on the latent numbers of {result['n_training']:,} spectra; R2 of the medians of "
         f"{result['n_samples']} posterior samples for {result['n_test']:,} test galaxies.",
         "",
-        "| | " + " | ".join(shown) + " | log density | impossible samples | epochs | minutes |",
-        "|---|" + "---:|" * (len(shown) + 4),
     ]
+    rows = []
     for name in packages:
         row = result[name]
         cells = [f"thesis' flow by {name}", *(f"{row['r2'][quantity]:.3f}" for quantity in shown)]
         cells += [f"{row['log_prob']:.2f}", f"{100 * row['impossible']:.1f} %"]
-        lines.append("| " + " | ".join([*cells, str(row["epochs"]), f"{row['minutes']:.1f}"]) + " |")
-    lines.append("| thesis | " + " | ".join(f"{THESIS[quantity]:.3f}" for quantity in shown) + " | | | | |")
+        rows.append([*cells, str(row["epochs"]), f"{row['minutes']:.1f}"])
+    rows.append(["thesis", *(f"{THESIS[quantity]:.3f}" for quantity in shown), "", "", "", ""])
+    lines += table(["", *shown, "log density", "impossible samples", "epochs", "minutes"], rows)
     if "sbi" not in result:
         lines += ["", "sbi is not installed where this was run."]
     lines += [

@@ -1,9 +1,10 @@
 """Stage: the observed stacks (thesis section 4.3, figures 16 to 18, table 2).
 
-Two answers are given for every stack.  The noise-free one is the thesis' own experiment: trained on perfect
-spectra, it is asked about real ones, which lie far outside of all that it has seen.  The other is the shipped
+Three answers are given for every stack.  The noise-free one is the thesis' own experiment: trained on perfect
+spectra, it is asked about real ones, which lie far outside of all that it has seen.  The second was trained on the
+same spectra with noise of S/N 100, so that it does not look at what is finer than that.  The third is the shipped
 model, trained on imperfect spectra (`sfhflow.load_model("default")`), which is given the stack as it was observed.
-Both are judged by the spectra that are rebuilt from them with the thesis' library, beside pPXF where installed.
+They are judged by the spectra that are rebuilt from them with the thesis' library, beside pPXF where installed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.markdown import table
 from benchmarks.thesis import with_ppxf
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import AGE_OF_UNIVERSE, NAMES
@@ -43,7 +45,7 @@ def run(context: Context) -> dict[str, Any]:
     if not stacks:
         return {"stacks": {}, "thesis": {}}
     n_samples = context.size(10_000, 1000, 200)
-    clean = _noise_free(context, stacks, n_samples)
+    clean, noisy = (_trained_alike(context, stacks, case, n_samples) for case in ("stack", "stack100"))
     model = load_model("default")
     robust = [
         model.infer(read_spectrum(stack.path, resolution=RESOLUTION), n_samples=n_samples, seed=context.seed)
@@ -52,12 +54,13 @@ def run(context: Context) -> dict[str, Any]:
     view, ages = context.library().view("stack-long"), context.library().ssp.ages_gyr
     rows: dict[str, Any] = {}
     spectra: dict[str, dict[str, Array]] = {}
-    for stack, (samples, distance), posterior in zip(stacks, clean, robust, strict=True):
+    for stack, perfect, rough, posterior in zip(stacks, clean, noisy, robust, strict=True):
         observed = stack.broadened(view.wavelength)
-        rebuilt = {"observed": observed, **_rebuilt(view, ages, samples, posterior)}
+        rebuilt = {"observed": observed, **_rebuilt(view, ages, perfect[0], rough[0], posterior)}
         row = {
             "sigma_kms": stack.sigma_kms,
-            "noise_free": {**_answer(samples), "sigmas_outside": distance},
+            "noise_free": {**_answer(perfect[0]), "sigmas_outside": perfect[1]},
+            "noisy": {**_answer(rough[0]), "sigmas_outside": rough[1]},
             "robust": {
                 **_answer(np.column_stack([posterior.formation_times, posterior.metallicity])),
                 "verdict": list(posterior.verdict.reasons) or ["ok"],
@@ -71,17 +74,18 @@ def run(context: Context) -> dict[str, Any]:
             rebuilt["ppxf"] = found.model
         row["residuals"] = _residuals(rebuilt)
         rows[stack.name], spectra[stack.name] = row, rebuilt
-    _draw(context, stacks, clean, robust, view, spectra)
+    _draw(context, stacks, clean, noisy, robust, view, spectra)
     return {"n_samples": n_samples, "stacks": rows, **_overall(rows), "thesis": _table_2(context.data)}
 
 
-def _noise_free(context: Context, stacks: list[Stack], n_samples: int) -> list[tuple[Array, float]]:
-    """Samples (n, 10) of each stack from the noise-free answer, and how far outside of its training it lies."""
-    answer, _ = trained(context, "stack")
+def _trained_alike(context: Context, stacks: list[Stack], case: str, n_samples: int) -> list[tuple[Array, float]]:
+    """Samples (n, 10) of each stack from the answer of a case, and how far outside of its training it lies."""
+    answer, _ = trained(context, case)
     data = context.dataset("continuous", "stack")
     flux = np.stack([stack.broadened(data.wavelength) for stack in stacks])
     features = answer.features(torch.tensor(flux).float() @ data.basis.T)
-    known = answer.features(data.coefficients[data.validation]).abs().amax(0)
+    generator = torch.Generator().manual_seed(context.seed)
+    known = answer.features(answer.noisy(data.coefficients[data.validation], generator)).abs().amax(0)
     outside = (features.abs() / known).amax(1)
     samples = torch.cat(list(answer.sample(features, n_samples, seed=context.seed)))
     pairs = zip(samples.double().numpy(), outside.tolist(), strict=True)
@@ -96,9 +100,13 @@ def _answer(samples: Array) -> dict[str, dict[str, float]]:
     }
 
 
-def _rebuilt(view: View, ages: Array, clean: Array, posterior: Posterior) -> dict[str, Array]:
+def _rebuilt(view: View, ages: Array, clean: Array, noisy: Array, posterior: Posterior) -> dict[str, Array]:
     """Spectra rebuilt from the medians (nine populations) and from whole posteriors."""
-    median = np.median(clean, axis=0)
+
+    def by_nine(samples: Array) -> Array:
+        median = np.median(samples, axis=0)
+        return from_nine(view, AGE_OF_UNIVERSE - median[:9], ages, float(median[9]))
+
     some = np.linspace(0, len(posterior) - 1, min(_REBUILT, len(posterior))).astype(int)
     age = posterior.age_of_universe
     history = history_from_times(torch.as_tensor(posterior.times[some]).double(), FRACTIONS)
@@ -108,7 +116,8 @@ def _rebuilt(view: View, ages: Array, clean: Array, posterior: Posterior) -> dic
     nine = age - np.median(posterior.formation_times, axis=0)
     middle = float(np.median(posterior.metallicity)), float(np.median(posterior.a_v))
     return {
-        "noise_free_nine": from_nine(view, AGE_OF_UNIVERSE - median[:9], ages, float(median[9])),
+        "noise_free_nine": by_nine(clean),
+        "noisy_nine": by_nine(noisy),
         "robust_nine": from_nine(view, nine, ages, *middle),
         "robust_posterior": from_history(view, history, age, ages, metallicity, a_v).mean(0),
     }
@@ -157,7 +166,7 @@ def _overall(rows: dict[str, Any]) -> dict[str, Any]:
         kind: {
             name: _rank_correlation(sigma, [row[kind][name]["median"] for row in rows.values()]) for name in SHOWN
         }
-        for kind in ("noise_free", "robust")
+        for kind in ("noise_free", "noisy", "robust")
     }
     return result
 
@@ -190,19 +199,20 @@ def _draw(
     context: Context,
     stacks: list[Stack],
     clean: list[tuple[Array, float]],
+    noisy: list[tuple[Array, float]],
     robust: list[Posterior],
     view: View,
     spectra: dict[str, dict[str, Array]],
 ) -> None:
     """Figures 16, 17 and 18."""
     shares = np.arange(10, 91, 10)
-    figure = new_figure(2 * COLUMN_INCHES, 2.6)
-    titles = "trained on noise-free spectra", "shipped model"
+    figure = new_figure(2 * COLUMN_INCHES, 2.3)
+    titles = "trained without noise", "trained at S/N 100", "shipped model"
     medians = (
-        [np.median(samples[:, :9], axis=0) for samples, _ in clean],
+        *([np.median(samples[:, :9], axis=0) for samples, _ in many] for many in (clean, noisy)),
         [np.median(posterior.formation_times, axis=0) for posterior in robust],
     )
-    for ax, title, many in zip(figure.subplots(1, 2), titles, medians, strict=True):
+    for ax, title, many in zip(figure.subplots(1, 3), titles, medians, strict=True):
         for k, (stack, times) in enumerate(zip(stacks, many, strict=True)):
             ax.plot(times, shares, "o-", ms=2.5, lw=1, color=line_style(k)[0], label=f"{stack.name} km/s")
         ax.set(xlim=(0, None), ylim=(0, 100), title=title)
@@ -218,7 +228,7 @@ def _draw(
     figure.savefig(context.figure("stacks-histories"))
     figure = new_figure(2 * COLUMN_INCHES, 1.9 * len(some))
     panels = figure.subplots(2 * len(some), 1, sharex=True, height_ratios=[2, 1] * len(some))
-    kinds = {"robust_posterior": "shipped model", "noise_free_nine": "noise-free", "ppxf": "pPXF"}
+    kinds = {"robust_posterior": "shipped model", "noisy_nine": "trained at S/N 100", "ppxf": "pPXF"}
     for i, upper, lower in zip(some, panels[::2], panels[1::2], strict=True):
         rebuilt = spectra[stacks[i].name]
         upper.plot(
@@ -244,28 +254,32 @@ def section(result: dict[str, Any]) -> list[str]:
         f"Medians and standard deviations of {result['n_samples']:,} samples; times in Gyr after the Big Bang, "
         "[M/H] in dex.",
         "",
-        "| σ [km/s] | | " + " | ".join(SHOWN) + " | remark |",
-        "|---|---|" + "---:|" * len(SHOWN) + "---|",
     ]
+    rows = []
     for name, row in result["stacks"].items():
         stated = result["thesis"].get(name)
         if stated:
-            cells = " | ".join(f"{stated[key]:.2f} ± {stated[key + '_sd']:.2f}" for key in SHOWN)
-            lines.append(f"| {name} | thesis | {cells} | |")
-        outside = f"{row['noise_free']['sigmas_outside']:.0f} times as far out as any training spectrum"
+            rows.append([name, "thesis", *(f"{stated[key]:.2f} ± {stated[key + '_sd']:.2f}" for key in SHOWN), ""])
+        far, near = (
+            f"{row[kind]['sigmas_outside']:.3g} times as far out as any training spectrum"
+            for kind in ("noise_free", "noisy")
+        )
         for kind, title, remark in (
-            ("noise_free", "ours, noise-free training", outside),
+            ("noise_free", "ours, noise-free training", far),
+            ("noisy", "ours, trained at S/N 100", near),
             ("robust", "shipped model", ", ".join(row["robust"]["verdict"])),
         ):
-            cells = " | ".join(f"{row[kind][key]['median']:.2f} ± {row[kind][key]['sd']:.2f}" for key in SHOWN)
-            lines.append(f"| | {title} | {cells} | {remark} |")
+            cells = [f"{row[kind][key]['median']:.2f} ± {row[kind][key]['sd']:.2f}" for key in SHOWN]
+            rows.append(["", title, *cells, remark])
         if "ppxf" in row:
-            lines.append("| | pPXF | " + " | ".join(f"{row['ppxf'][key]:.2f}" for key in SHOWN) + " | |")
+            rows.append(["", "pPXF", *(f"{row['ppxf'][key]:.2f}" for key in SHOWN), ""])
+    lines += table(["σ [km/s]", "", *SHOWN, "remark"], rows, "ll" + "r" * len(SHOWN) + "l")
     return [*lines, "", *_residual_lines(result), "", *_discussion(result)]
 
 
 _KINDS = {
     "noise_free_nine": "noise-free training, 9 populations of equal weight",
+    "noisy_nine": "training at S/N 100, 9 populations of equal weight",
     "robust_nine": "shipped model, 9 populations of equal weight",
     "robust_posterior": "shipped model, whole posterior",
     "ppxf": "pPXF",
@@ -280,16 +294,16 @@ def _residual_lines(result: dict[str, Any]) -> list[str]:
         f"{100 * TARGET:g} %. The polynomials are of degree {with_ppxf.DEGREE}, as pPXF has them in the thesis; "
         "without them only the medians are made equal.",
         "",
-        "| rebuilt from | as it is [%] | with polynomials [%] | better than pPXF |",
-        "|---|---:|---:|---|",
     ]
+    rows = []
     for kind, title in _KINDS.items():
         if kind in means:
             plain = "" if kind == "ppxf" else f"{100 * means[kind]['mean']:.2f}"
             count = f"{better[kind]} of {n}" if kind in better else ""
-            lines.append(f"| {title} | {plain} | {100 * means[kind]['mean_with_polynomials']:.2f} | {count} |")
+            rows.append((title, plain, f"{100 * means[kind]['mean_with_polynomials']:.2f}", count))
     return [
         *lines,
+        *table(("rebuilt from", "as it is [%]", "with polynomials [%]", "better than pPXF"), rows, "lrrl"),
         "",
         "![Formation times of the stacks](figures/stacks-times.png)",
         "",
@@ -315,7 +329,8 @@ def _discussion(result: dict[str, Any]) -> list[str]:
         )
     outside = [row["noise_free"]["sigmas_outside"] for row in rows.values()]
     lines[0] += (
-        f"Rank correlations with the dispersion: t50 {trend['robust']['t50']}, [M/H] {trend['robust']['mh']}. A "
+        f"Rank correlations with the dispersion: t50 {trend['robust']['t50']}, [M/H] {trend['robust']['mh']} "
+        f"(trained at S/N 100: {trend['noisy']['t50']} and {trend['noisy']['mh']}). A "
         f"network trained on noise-free spectra is asked about inputs {min(outside):.0f} to {max(outside):.0f} "
         "times as far out as any it has seen. What it says there is extrapolation, and so are its errors: two "
         "such networks (the thesis' and ours) need not agree with each other or with the galaxies. The thesis' "

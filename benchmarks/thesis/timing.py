@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.markdown import table
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.network import CHANNELS, ThesisNetwork
 from benchmarks.thesis.ours import trained
@@ -71,24 +72,24 @@ def run(context: Context) -> dict[str, Any]:
 def section(result: dict[str, Any]) -> list[str]:
     """Lines of the page."""
     threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''} of a processor"
+    together = f"{result['n_together']} at once, each"
+    labels = {
+        "encoder_seconds_alone": "encoder, one galaxy",
+        "encoder_seconds_together": f"encoder, {together}",
+        "seconds_alone": f"encoder and {N_SAMPLES} samples, one galaxy",
+        "seconds_together": f"the same, {together}",
+        "ours_seconds_alone": f"our own answer with {N_SAMPLES} samples, one galaxy",
+        "ours_seconds_together": f"the same, {together}",
+    }
+    stated = {"seconds_alone": f"{1e3 * THESIS_SECONDS:.0f}"}
     rows = [
-        ("encoder, one galaxy", 1e3 * result["encoder_seconds_alone"], ""),
-        (f"encoder, {result['n_together']} at once, each", 1e3 * result["encoder_seconds_together"], ""),
-        (f"encoder and {N_SAMPLES} samples, one galaxy", 1e3 * result["seconds_alone"], 1e3 * THESIS_SECONDS),
-        (f"the same, {result['n_together']} at once, each", 1e3 * result["seconds_together"], ""),
+        (label, f"{1e3 * result[key]:.3g}", stated.get(key, "")) for key, label in labels.items() if key in result
     ]
-    if "ours_seconds_alone" in result:
-        rows += [
-            (f"our own answer with {N_SAMPLES} samples, one galaxy", 1e3 * result["ours_seconds_alone"], ""),
-            (f"the same, {result['n_together']} at once, each", 1e3 * result["ours_seconds_together"], ""),
-        ]
     sampling = [f"{value:.0f} ms by {name}" for name, value in result["sampling_ms"].items()]
     return [
         f"The thesis' encoder and flow by this package on {threads}; the thesis used an NVIDIA P100.",
         "",
-        "| | ms here | ms in the thesis |",
-        "|---|---:|---:|",
-        *(f"| {name} | {here:.3g} | {there if there == '' else f'{there:.0f}'} |" for name, here, there in rows),
+        *table(("", "ms here", "ms in the thesis"), rows),
         "",
         f"1000 samples of the thesis' flow for each of many galaxies: {', '.join(sampling)}.",
         "",
