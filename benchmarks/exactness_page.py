@@ -51,6 +51,7 @@ def summary(galaxies: Sequence[Numbers]) -> Numbers:
         per_quantity = np.median(column("jsd_refined"), axis=0)
         found |= {
             "nested_galaxies": len(by_nested),
+            "nested_given_up": sum(not galaxy.get("nested_finished", True) for galaxy in galaxies),
             "nested_calls": median("nested_calls"),
             "nested_effective": median("nested_effective"),
             "seconds_nested": median("seconds_nested"),
@@ -89,7 +90,8 @@ def text(record: Numbers) -> str:
         each = ", ".join(f"{name} {value:.4f}" for name, value in s["jsd_refined_per_quantity"].items())
         lines += [
             "",
-            f"Nested sampling ({record['live']} live points, {s['nested_galaxies']} galaxies) took "
+            f"Nested sampling ({record['live']} live points, {s['nested_galaxies']} galaxies; for "
+            f"{s['nested_given_up']} more it was given up as too slow) took "
             f"{s['nested_calls']:.0f} likelihoods and {s['seconds_nested']:.0f} s, **{s['ratio']:.0f} times as "
             f"long as refining**, for {s['nested_effective']:.0f} effective samples. Refined minus nested ln "
             f"evidence is {s['evidence_difference']:+.2f} (median; rms {s['evidence_rms']:.2f}). Median "

@@ -37,6 +37,13 @@ def test_limits_that_do_not_hold_are_said_so():
     holds = {label: yes for label, _, _, yes in exactness_page.rows(found)}
     assert list(holds.values()) == [True, True, False, True, True, False]
     assert found["evidence_within"] == pytest.approx(9 / 11, rel=1e-4)
+    assert found["nested_given_up"] == 0
+    slow = {key: value for key, value in one_result(0.1).items() if "nested" not in key}
+    slow = {key: slow[key] for key in slow if key not in ("jsd_refined", "jsd_amortized")} | {
+        "nested_finished": False
+    }
+    some = exactness_page.summary([one_result(0.1)] * 3 + [slow])
+    assert (some["galaxies"], some["nested_galaxies"], some["nested_given_up"]) == (4, 3, 1)
     text = exactness_page.text({"weights": "0123abcd", "live": 400, "budget": 20_000, "summary": found})
     assert text.count("**no**") == 2
     assert "**10 times as long as refining**" in text

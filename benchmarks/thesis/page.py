@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 __all__ = ["FIGURES", "PAGE", "RESULTS", "TITLES", "page", "publish"]
 
@@ -91,7 +92,8 @@ def publish(
     FIGURES.mkdir(exist_ok=True)
     for path in sorted(figures.glob("*.png")):
         if f"thesis/{path.name}" in text:
-            shutil.copy(path, FIGURES / path.name)
+            # few colours are enough for figures, and make a third of the size
+            Image.open(path).convert("RGB").quantize(128).save(FIGURES / path.name, optimize=True)
 
 
 def main() -> None:

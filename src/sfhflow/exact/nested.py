@@ -5,9 +5,9 @@ map, :math:`u = \mu + L\,s\,\mathrm{logit}(x)`, with a density *b(u)* that is kn
 :math:`t(u)/b(u)` over the cube then gives the target *t* and its evidence, whatever *b*.  With :math:`\mu` and
 :math:`L L^T` from samples of the prior, nothing of the amortized posterior enters.
 
-A likelihood costs less here than what the sampler adds to it, which is mostly the making of its bounds: so there
-are few of them, with small networks.  Points of the exploration are discarded: with them the evidence came out
-too low by 0.5.
+A likelihood costs less here than what the sampler adds to it, which is mostly the making of its bounds and the
+search for points inside: so there are few of them, of few ellipsoids, with small networks.  Points of the
+exploration are discarded: with them the evidence came out too low by 0.5.
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ __all__ = ["LogisticBase", "nested_sampling"]
 
 # standard deviation of the logistic distribution
 _LOGISTIC_RMS = math.pi / math.sqrt(3)
-_BATCH = 500
+# points at once: while bounds are made, and afterwards, when every shell between two bounds needs some, and a thin
+# shell is found by trial
+_BATCH, _LATER_BATCH = 500, 100
 # new points for a new bound, relative to the live points
 _UPDATE = 2
 _NETWORK = {"hidden_layer_sizes": (40, 20), "max_iter": 60}
+# fewest points of an ellipsoid, and how much it is widened in each dimension
+_LEAST_POINTS, _ENLARGE = 600, 1.1
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def nested_sampling(
     n_live: int = 500,
     n_effective: int = 5000,
     budget: int = 400_000,
+    seconds: float = 600.0,
 ) -> WeightedSamples:
     """Sample a target by nested sampling.
 
@@ -86,6 +91,8 @@ def nested_sampling(
         Effective samples to collect.
     budget : int
         Evaluations of the target after which no more samples are collected, however few are effective.
+    seconds : float
+        The same for the time, and for the exploration before that.
 
     Returns
     -------
@@ -117,11 +124,15 @@ def nested_sampling(
         seed=seed,
         n_networks=1,
         neural_network_kwargs=_NETWORK,
+        n_points_min=_LEAST_POINTS,
+        enlarge_per_dim=_ENLARGE,
     )
     with warnings.catch_warnings():
         # networks need not converge to tell where to look
         warnings.filterwarnings("ignore", message="Stochastic Optimizer")
-        sampler.run(n_eff=n_effective, n_like_max=budget, discard_exploration=True)
+        sampler.run(n_eff=0, n_like_max=budget, timeout=seconds)
+        sampler.n_batch = _LATER_BATCH
+        sampler.run(n_eff=n_effective, n_like_max=budget, timeout=seconds, discard_exploration=True)
     x, log_weights, _ = sampler.posterior()
     # the sampler's weights sum to one
     log_weights = torch.from_numpy(log_weights) + float(sampler.log_z) + math.log(len(log_weights))
