@@ -27,6 +27,7 @@ from sfhflow.plots.style import axes_or_new, finish, legend, line_style
 __all__ = ["run", "section"]
 
 LEVELS_OF_NOISE = {"snr100": 100, "snr30": 30, "snr10": 10}
+_LABELS = {"mh": "[M/H]"}
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -41,11 +42,11 @@ def run(context: Context) -> dict[str, Any]:
             line = ":" if kind == "best" else "-"
             ax.plot(
                 list(LEVELS_OF_NOISE.values()), scores, line, marker=marker, ms=4, lw=1, color=line_style(k)[0],
-                label=name if kind == "ours" else None,
+                label=_LABELS.get(name, name) if kind == "ours" else None,
             )  # fmt: skip
     ax.set(xscale="log", ylim=(None, 1.01))
     legend(ax, loc="lower right")
-    finish(ax, "S/N per pixel", "$R^2$ of ours (dots) and best possible (dotted)")
+    finish(ax, "S/N per pixel", "$R^2$: ours (dots), best (dotted)")
     ax.figure.savefig(context.figure("noise-r2"))
     return result
 
@@ -161,7 +162,8 @@ def section(result: dict[str, Any]) -> list[str]:
         *lines,
         *table(["S/N", "", *SHOWN], rows, "rl" + "r" * len(SHOWN)),
         "",
-        f"Effective samples of the exact posteriors: {quality}. Their intervals hold the truth in (%) {inside}.",
+        f"Effective samples of the exact posteriors: {quality}. Their intervals hold the truth in (%) {inside}. "
+        "Where few are effective and the intervals hold too few, the best possible is not known so well.",
         "",
         "![R2 with noise](figures/noise-r2.png)",
     ]
