@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from benchmarks.coordinates import COORDINATES, Galaxies, measure, table, train
+from benchmarks.coordinates import COORDINATES, Galaxies, markdown, measure, train
 
 import toy
 from sfhflow.flow import FLOWS
@@ -36,4 +36,4 @@ def test_a_flow_trained_in_other_coordinates_is_measured_in_the_same_ones():
     for result in found.values():
         assert best - 1.5 < result["log_prob"] < best + 0.3
         assert 0.5 < result["S/N 30 to 100"]["t50"] < 0.85
-    assert "| isometric |" in table({"coordinates": found, "steps": 150, "trained_on": 5000})
+    assert "| isometric |" in markdown({"coordinates": found, "steps": 150, "trained_on": 5000})

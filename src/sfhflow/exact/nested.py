@@ -29,9 +29,7 @@ __all__ = ["LogisticBase", "nested_sampling"]
 
 # standard deviation of the logistic distribution
 _LOGISTIC_RMS = math.pi / math.sqrt(3)
-# points at once: while bounds are made, and afterwards, when every shell between two bounds needs some, and a thin
-# shell is found by trial
-_BATCH, _LATER_BATCH = 500, 100
+_BATCH = 500
 # new points for a new bound, relative to the live points
 _UPDATE = 2
 _NETWORK = {"hidden_layer_sizes": (40, 20), "max_iter": 60}
@@ -92,7 +90,7 @@ def nested_sampling(
     budget : int
         Evaluations of the target after which no more samples are collected, however few are effective.
     seconds : float
-        The same for the time, and for the exploration before that.
+        The same for the time.
 
     Returns
     -------
@@ -130,8 +128,6 @@ def nested_sampling(
     with warnings.catch_warnings():
         # networks need not converge to tell where to look
         warnings.filterwarnings("ignore", message="Stochastic Optimizer")
-        sampler.run(n_eff=0, n_like_max=budget, timeout=seconds)
-        sampler.n_batch = _LATER_BATCH
         sampler.run(n_eff=n_effective, n_like_max=budget, timeout=seconds, discard_exploration=True)
     x, log_weights, _ = sampler.posterior()
     # the sampler's weights sum to one
