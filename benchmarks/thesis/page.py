@@ -78,7 +78,8 @@ def page(results: Mapping[str, Any]) -> str:
         lines.append("")
     times = ", ".join(f"{name} {stages[name]['seconds'] / 60:.1f}" for name in TITLES if name in stages)
     threads = results["machine"]["threads"]
-    return "\n".join([*lines, f"Minutes of each stage on {threads} threads of a shared machine: {times}.", ""])
+    run = f"Minutes of the last run of each stage on a shared machine, threads: {threads}; what an earlier run had"
+    return "\n".join([*lines, f"{run} trained was not trained again: {times}.", ""])
 
 
 def publish(
