@@ -38,7 +38,7 @@ def misfit(model: Array, data: Array, polynomials: Array) -> float:
 def renamed(library: SSPLibrary, data: Array, age: float, metallicity: float) -> tuple[float, float, float]:
     """Change of log10 age and [M/H] in dex for which the library's populations fit best, and the misfit there."""
     x = np.linspace(-1, 1, len(data))
-    polynomials = np.stack([np.polynomial.legendre.legval(x, np.eye(DEGREE + 1)[k]) for k in range(DEGREE + 1)])
+    polynomials = np.polynomial.legendre.legvander(x, DEGREE).T
     ages, metals = library.ages_gyr, library.metallicities
 
     def of(place: Array) -> float:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks.thesis.answer import Answer
 from benchmarks.thesis.dataset import NAMES, Dataset, normalised, weights_and_times
 from benchmarks.thesis.library import Library
-from benchmarks.thesis.parameters import N_PARAMETERS, from_tuples, to_tuples
+from benchmarks.thesis.parameters import N_PARAMETERS, from_tuples, quantities, to_tuples
 from sfhflow.exact import sample_target
 from sfhflow.flow import ConditionalFlow
 
@@ -159,6 +159,6 @@ def sample(
         weighted = sample_target(
             log_target, _OfOne(proposal, spectrum), budget=budget, wanted=wanted, generator=generator
         )
-        found.append(forward(weighted.resample(n_samples, generator))[1])
+        found.append(quantities(weighted.resample(n_samples, generator), forward.data.ends))
         effective.append(weighted.effective)
     return Posteriors(torch.stack(found), torch.tensor(effective, dtype=torch.float64))
