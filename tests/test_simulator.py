@@ -273,3 +273,9 @@ def test_files_of_different_seeds_share_no_galaxy(simulator, tmp_path):
     # nor with a training batch of the same size, whose seeds count up from zero
     assert not first & set(simulator.sample(512, seed=0).galaxy.metallicity.tolist())
     assert not first & set(simulator.sample(512, seed=1).galaxy.metallicity.tolist())
+
+
+def test_zero_points_leave_no_galaxy_outside_the_library(library):
+    simulator = Simulator(library, mismatch=TemplateMismatch(metallicity_zero_point=3.0))
+    batch = simulator.sample(64, seed=3)
+    assert torch.isfinite(batch.noiseless).all()

@@ -126,6 +126,10 @@ class StellarPopulations:
         young = young_mass[:, None].to(self.dtype) * self.combine(youngest.expand(len(stars), -1), by_metallicity)
         return (stars - young) * dust.old + young * dust.young
 
+    def within(self, metallicity: Tensor) -> Tensor:
+        """[M/H] (N,) moved into the range of the library."""
+        return metallicity.clamp(self.metallicities[0], self.metallicities[-1])
+
     def young_mass(self, history: StarFormationHistory, age_of_universe: Tensor) -> Tensor:
         """Share (N,) of the stars that are still in their birth clouds."""
         return 1 - cumulative_mass(history, age_of_universe[:, None] - _BIRTH_CLOUD_GYR)[:, 0]

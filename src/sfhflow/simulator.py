@@ -163,7 +163,8 @@ class Simulator:
         older, richer = self.mismatch.zero_points(len(age), generator)
         oldest = float(self.populations.ages_gyr[-1])
         history = stretched_ages(history, age, 10**older, oldest_gyr=oldest)
-        return self.populations.dusty_spectra(history, galaxy.metallicity + richer, age, dust)
+        metallicity = self.populations.within(galaxy.metallicity + richer)
+        return self.populations.dusty_spectra(history, metallicity, age, dust)
 
     def _through_instrument(
         self, flux: Tensor, sigma_kms: Tensor, generator: torch.Generator

@@ -102,7 +102,8 @@ class Templates:
         history = stretched_ages(history, age, factor, oldest_gyr=float(populations.ages_gyr[-1]))
         # the range of slopes has no width, so this draws nothing
         dust = self._dust.sample(self._wavelength, galaxy.a_v.to(populations.dtype), torch.Generator())
-        rest = populations.dusty_spectra(history, galaxy.metallicity + self.richer, age, dust)
+        metallicity = populations.within(galaxy.metallicity + self.richer)
+        rest = populations.dusty_spectra(history, metallicity, age, dust)
         flux = self.observed(rest, galaxy.sigma_kms)
         return (flux / flux.mean(-1, keepdim=True)).double()
 
