@@ -280,6 +280,9 @@ def test_a_trained_model_is_used_at_once_and_training_it_again_changes_nothing(r
     assert run("train", config, "--out", out)[:2] == (code, text)
     assert (out / "weights.safetensors").read_bytes() == weights
     assert json.loads((out / "card.json").read_text()) == card
+    other = tmp_path / "other"
+    assert run("train", config, "--out", other, "--workers", 1)[0] == 0
+    assert (other / "weights.safetensors").read_bytes() == weights
     assert run("fit", spectrum, "--model", out, "--samples", 20, "--out", tmp_path / "fit")[0] == 0
     assert json.loads((tmp_path / "fit" / "ngc1.json").read_text())["model"] == "mine"
 

@@ -128,8 +128,12 @@ class Dataset:
 
     @cached_property
     def basis(self) -> Tensor:
-        """Orthonormal basis (R, L) of the spectra, float32."""
-        return self.view.basis[: self.coefficients.shape[1]].float()
+        """Orthonormal basis (R, L) of the spectra, where and of the type that the coefficients are."""
+        return self.view.basis[: self.coefficients.shape[1]].to(self.coefficients)
+
+    def to(self, device: str) -> Dataset:
+        """The same with spectra made on another device; the truth stays where it is."""
+        return Dataset(self.histories, self.view, self.coefficients.to(device))
 
     def spectra(self, rows: slice | Tensor) -> Tensor:
         """Spectra (n, L) of some galaxies, float32; their median is one."""

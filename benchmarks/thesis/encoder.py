@@ -187,7 +187,7 @@ class Training:
     ) -> None:
         torch.manual_seed(context.seed)
         self.noise = noise
-        self.data, self.plan, self.device, self.seed = data, plan, context.device, context.seed
+        self.data, self.plan, self.device, self.seed = data.to(context.device), plan, context.device, context.seed
         self.network = ThesisNetwork(len(NAMES), plan.channels).to(self.device)
         self.best = ThesisNetwork(len(NAMES), plan.channels).to(self.device)
         if start is not None:
@@ -222,20 +222,22 @@ class Training:
         first = self.data.validation.start
         rows = slice(first, min(self.data.validation.stop, first + self.plan.n_validation))
         truth = self.data.truth[rows]
-        spectra = noisy(self.data.spectra(rows), self.noise, torch.Generator().manual_seed(self.seed))
-        estimate = torch.cat([self.network(x.to(self.device)).cpu() for x in spectra.split(_CHUNK)])
-        return log_cosh(estimate, truth).item()
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        parts = torch.arange(rows.start, rows.stop).split(_CHUNK)
+        spectra = (noisy(self.data.spectra(part), self.noise, generator) for part in parts)
+        return log_cosh(torch.cat([self.network(x).cpu() for x in spectra]), truth).item()
 
     def _epoch(self, epoch: int) -> float:
         plan, data = self.plan, self.data
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        seed = 1_000_003 * self.seed + epoch
+        generator, device_generator = (torch.Generator(d).manual_seed(seed) for d in ("cpu", self.device))
         wanted, n_train = plan.batches * plan.batch_size, data.train.stop
         parts = [torch.randperm(n_train, generator=generator) for _ in range(math.ceil(wanted / n_train))]
         total = 0.0
         for number, rows in enumerate(torch.cat(parts)[:wanted].split(plan.batch_size)):
             for group in self.optimizer.param_groups:
                 group["lr"] = _RATE * _one_cycle((epoch * plan.batches + number) / (plan.epochs * plan.batches))
-            estimate = self.network(noisy(data.spectra(rows), self.noise, generator).to(self.device))
+            estimate = self.network(noisy(data.spectra(rows), self.noise, device_generator))
             loss = log_cosh(estimate, data.truth[rows].to(self.device))
             self.optimizer.zero_grad()
             loss.backward()
@@ -262,19 +264,21 @@ def _one_cycle(done: float) -> float:
 
 def noisy(spectra: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     """Spectra with white noise of standard deviation `noise`."""
-    return spectra if noise == 0 else spectra + noise * torch.randn(spectra.shape, generator=generator)
+    if noise == 0:
+        return spectra
+    return spectra + noise * torch.randn(spectra.shape, generator=generator, device=spectra.device)
 
 
 @torch.no_grad()
 def encode(network: ThesisNetwork, data: Dataset, plan: Plan, device: str, *, noise: float = 0.0) -> Latents:
     """Latent numbers of as many spectra as the plan says, with noise that is drawn once."""
-    generator = torch.Generator().manual_seed(1)
+    generator, spectra = torch.Generator(device).manual_seed(1), data.to(device).spectra
     counts = plan_rows(plan, data)
     starts = (data.train.start, data.validation.start, data.test.start)
     rows = [torch.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
     values = torch.full((len(data), N_LATENTS), math.nan)
     for some in torch.cat(rows).split(_CHUNK):
-        values[some] = network.encode(noisy(data.spectra(some), noise, generator).to(device)).cpu()
+        values[some] = network.encode(noisy(spectra(some), noise, generator)).cpu()
     return Latents(*rows, values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ __all__ = ["EXAMPLES", "train"]
 
 EXAMPLES = (
     "sfhflow train configs/default.toml --out mymodel",
-    "sfhflow train configs/default.toml --out mymodel --device cuda",
+    "sfhflow train configs/default.toml --out mymodel --device cuda --workers 12",
     "sfhflow train myprior.toml --start default --out mymodel",
 )
 
@@ -28,6 +29,10 @@ def train(
     config: Annotated[Path, typer.Argument(help="Configuration file (TOML).")],
     out: Annotated[Path, typer.Option("--out", help="Model folder; a run found there is resumed.")],
     device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that simulate, if not as configured; the model is the same.", min=0),
+    ] = None,
     start: Annotated[str | None, typer.Option(help="Shipped model or model folder to fine-tune.")] = None,
 ) -> None:
     """Train a model; interrupt it at any time and run the same command to go on."""
@@ -38,7 +43,7 @@ def train(
     model, history = fit_model(
         settings.simulator(),
         architecture=settings.architecture,
-        plan=settings.plan,
+        plan=settings.plan if workers is None else replace(settings.plan, workers=workers),
         directory=out,
         device=device,
         progress=True,
