@@ -2,7 +2,7 @@
 
 A masked autoregressive flow of five MADE blocks with two hidden layers of 128 units, given the 16 latent numbers;
 Adam with a learning rate of 5e-4, 90 % of the latent numbers for training, and an end after 20 epochs without
-gain on the others, or after `_Size.epochs`.  The same is trained by `sbi` (Tejero-Cantero et al. 2020) on the same
+gain on the others, or after `_Size.steps`.  The same is trained by `sbi` (Tejero-Cantero et al. 2020) on the same
 numbers where that package can be imported, and both are asked about the same test galaxies: R2 of the posterior
 medians, mean log density of the truth, and the share of samples that no history can have (times out of order or
 outside the age of the Universe), which neither flow forbids.
@@ -52,9 +52,9 @@ _GALAXIES = 100  # sampled at once
 
 @dataclass(frozen=True)
 class _Size:
-    """Epochs at most, galaxies in a batch, test galaxies, and samples of each."""
+    """Steps at most, in whole epochs, galaxies in a batch, test galaxies, and samples of each."""
 
-    epochs: int
+    steps: int
     batch: int
     n_test: int
     n_samples: int
@@ -63,7 +63,7 @@ class _Size:
 def run(context: Context) -> dict[str, Any]:
     """Train both flows, sample, compare, draw."""
     size = _Size(
-        context.size(200, 3, 2),
+        context.size(30_000, 20, 8),
         context.size(256, 256, 64),
         context.size(1_000, 100, 20),
         context.size(300, 100, 50),
@@ -76,7 +76,8 @@ def run(context: Context) -> dict[str, Any]:
     test = latents.test[: size.n_test]
     x_test, truth = latents.values[test], data.truth[test]
     training = Training(x, theta, size.batch, context)
-    training.loop(size.epochs)
+    epochs = math.ceil(size.steps / training.steps_an_epoch)
+    training.loop(epochs)
     flow = training.best
     ours, seconds = sampled(flow.sampler, x_test, size.n_samples, context.seed)
     samples = {"sfhflow": ours}
@@ -94,7 +95,7 @@ def run(context: Context) -> dict[str, Any]:
     }
     if find_spec("sbi"):
         other = with_sbi.train(
-            x, theta, seed=context.seed, batch=size.batch, rate=_RATE, patience=_PATIENCE, epochs=size.epochs
+            x, theta, seed=context.seed, batch=size.batch, rate=_RATE, patience=_PATIENCE, epochs=epochs
         )
         samples["sbi"], seconds = sampled(other.sampler, x_test, size.n_samples, context.seed)
         result["sbi"] = {
@@ -176,6 +177,11 @@ class Training:
         if self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint, self._modules(), self.optimizer)
             self.__dict__.update(state)
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Batches in an epoch, the last one smaller."""
+        return math.ceil((len(self.x) - self.n_validation) / self.batch)
 
     def loop(self, epochs: int) -> None:
         """Train until nothing is gained any more."""
