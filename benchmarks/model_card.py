@@ -41,7 +41,8 @@ def provenance(model: Model) -> list[str]:
         "|---|---|",
         f"| SSP library | {library['name']}: {config['library']} |",
         f"| training | {training['steps']} steps of {plan['batch_size']} ({million:.1f} million "
-        f"simulations, each used {plan['reuse']} times), {training['minutes']:.0f} minutes |",
+        f"simulations, each used {plan['reuse']} times), {training['minutes']:.0f} minutes "
+        f"({training.get('device', 'cpu')}) |",
         f"| held-out log-probability | {training['validation_log_prob']:.2f} nats in the unbounded coordinates |",
         f"| versions | {versions} |",
         f"| licence of the weights | {model.card['licence']} |",

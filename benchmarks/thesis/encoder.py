@@ -4,7 +4,7 @@ The authors' code (github.com/patriglesias/SBI_SFHs) takes 250 "epochs" of 128 b
 spectra in all, with Adam and a learning rate that rises to 5e-4 and falls to zero; a log of losses there
 (norm/saved_models/losses_12.txt, divided by the batch size) ends at 0.17.  On a GPU (`--device cuda`) this stage
 does the same.  A CPU core takes the network through some tens of spectra a second; there the training
-is as long as `_PLANS` says, with a quarter of the channels, and the results say so.
+is as long as `PLANS` says, with a quarter of the channels, and the results say so.
 
 A checkpoint is written after every epoch; a run that finds one goes on from it.
 """
@@ -28,7 +28,18 @@ from sfhflow.checkpoint import load_checkpoint, save_checkpoint
 from sfhflow.diagnostics import r2
 from sfhflow.plots import learning_curves
 
-__all__ = ["Latents", "Plan", "Training", "encode", "load_encoder", "load_latents", "plan_of", "run", "section"]
+__all__ = [
+    "PLANS",
+    "Latents",
+    "Plan",
+    "Training",
+    "encode",
+    "load_encoder",
+    "load_latents",
+    "plan_of",
+    "run",
+    "section",
+]
 
 _RATE = 5e-4
 _AUTHORS_LOSS = 0.17
@@ -60,7 +71,7 @@ class Plan:
     n_encoded: int
 
 
-_PLANS = {
+PLANS = {
     "thesis": Plan(
         epochs=250, batches=128, batch_size=128, channels=CHANNELS, n_validation=15_000, n_encoded=150_000
     ),
@@ -108,7 +119,7 @@ def run(context: Context) -> dict[str, Any]:
     _draw(context, training.history)
     return {
         "plan": asdict(plan),
-        "is_thesis_scale": plan == _PLANS["thesis"],
+        "is_thesis_scale": plan == PLANS["thesis"],
         "device": context.device,
         "parameters": sum(p.numel() for p in network.parameters()),
         "spectra_seen": plan.epochs * plan.batches * plan.batch_size,
@@ -154,10 +165,10 @@ def section(result: dict[str, Any]) -> list[str]:
 def plan_of(context: Context) -> Plan:
     """Size of the training for this run: the thesis' own where there is a GPU."""
     if context.tiny:
-        return _PLANS["tiny"]
+        return PLANS["tiny"]
     if context.quick:
-        return _PLANS["quick"]
-    return _PLANS["full" if context.device == "cpu" else "thesis"]
+        return PLANS["quick"]
+    return PLANS["full" if context.device == "cpu" else "thesis"]
 
 
 def load_encoder(context: Context) -> ThesisNetwork:

@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.markdown import table
 from benchmarks.thesis.context import Context
 from benchmarks.thesis.dataset import Dataset
-from benchmarks.thesis.encoder import Latents, Plan, Training, encode, load_encoder, plan_of
+from benchmarks.thesis.encoder import PLANS, Latents, Plan, Training, encode, load_encoder, plan_of
 from benchmarks.thesis.measure import LEVELS
 from benchmarks.thesis.noise import LEVELS_OF_NOISE
 from benchmarks.thesis.ours import SHOWN
@@ -77,6 +77,12 @@ def section(result: dict[str, Any]) -> list[str]:
         "possible ones are in the section after the next.",
         "",
     ]
+    if result["epochs"] < PLANS["thesis"].epochs // 4:
+        lines[-1:] = [
+            "These were trained on a processor, from an encoder that was trained there at a small scale "
+            "(`PLANS` in `benchmarks/thesis/encoder.py`), not from the one above at the scale of the thesis.",
+            "",
+        ]
     rows = []
     for name in levels:
         row = result[name]

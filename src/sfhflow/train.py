@@ -45,7 +45,7 @@ _LOG = logging.getLogger(__name__)
 _STREAM = {"train": 0, "components": 1, "scaling": 2, "validation": 3, "thresholds": 4, "test": 5}
 _CHUNK = 1024
 # what a checkpoint holds beside the weights
-_STATE = ("step", "stale", "minutes", "cpu_minutes", "best_loss", "history")
+_STATE = ("step", "stale", "minutes", "cpu_minutes", "best_loss", "history", "trained_on")
 # Nats; the same model on the same simulations agrees far better than this on any machine.
 _SAME_LOSS = 0.05
 
@@ -184,7 +184,7 @@ class _Run:
     ) -> None:
         torch.manual_seed(plan.seed)
         self.simulator, self.architecture, self.plan = simulator, architecture, plan
-        self.device = device
+        self.device = self.trained_on = device
         self.checkpoint = directory / "checkpoint.safetensors" if directory else None
         n_features = simulator.prior.parameters.n_features
         self.network = Network(architecture, simulator.grid.n_pixels, n_features)
@@ -213,8 +213,9 @@ class _Run:
     def loop(self, *, show: bool) -> None:
         """Train until the schedule ends or patience runs out."""
         plan = self.plan
-        if self.stale >= plan.patience:
+        if self.stale >= plan.patience or self.step >= plan.steps:
             return
+        self.trained_on = self.device
         if self.checkpoint:
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         bar = tqdm(total=plan.steps, initial=self.step, disable=not show, unit="step", smoothing=0.05)
@@ -340,6 +341,7 @@ class _Run:
                 "plan": asdict(self.plan),
                 "steps": self.step,
                 "minutes": round(self.minutes, 1),
+                "device": self.trained_on,
                 "validation_log_prob": -self.best_loss,
                 "history": self.history,
             },
