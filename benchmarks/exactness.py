@@ -16,7 +16,8 @@ headline quantities from those of nested sampling, the difference in evidence, e
 each costs in seconds of one processor.  Nested sampling that has not collected its samples in some time is given
 up, and such galaxies are counted.  Every galaxy's results are files in --out, and what is there is not computed
 again: interrupt and repeat to resume, also with a larger --n.  `--save` writes benchmarks/results and the page of
-the documentation.
+the documentation; galaxies that are there already, of the same weights and settings, are not computed again
+either, so the hundred can be made in several sittings.
 """
 
 from __future__ import annotations
@@ -174,6 +175,7 @@ class Benchmark:
         direct = self.quantities(latent.to_unbounded(latent.sample(N_COMPARED, generator)), observation)
         mine = self.quantities(latent.to_unbounded(refined.resample(N_COMPARED, generator)), observation)
         result = {
+            "number": i,
             "snr": signal_to_noise(observation),
             "amortized_efficiency": refined.first_efficiency,
             "effective": refined.effective,
@@ -202,6 +204,16 @@ def _write(path: Path, **arrays: Any) -> None:
     part = path.with_suffix(".part.npz")
     np.savez_compressed(part, **arrays)
     part.rename(path)
+
+
+def saved(settings: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Galaxies, by number, that `--save` has kept of the same settings, nested sampling included."""
+    if not RESULTS.exists():
+        return {}
+    record = json.loads(RESULTS.read_text())
+    if any(record.get(key) != value for key, value in settings.items()):
+        return {}
+    return {galaxy["number"]: galaxy for galaxy in record["galaxies"] if "nested_finished" in galaxy}
 
 
 def fingerprint(fit: Refiner) -> str:
@@ -236,8 +248,14 @@ def main() -> None:
         for i in numbers:
             print(f"galaxy {i}: {float(benchmark.nested(i)['seconds']):.0f} s of nested sampling", flush=True)
         return
-    galaxies = [benchmark.one(i, with_nested=not arguments.no_nested) for i in numbers]
     settings = {"weights": fingerprint(fit), "base": arguments.base, "live": arguments.live, "budget": BUDGET}
+    earlier = saved(settings)
+    galaxies = [
+        earlier[i]
+        if i in earlier and not arguments.no_nested
+        else benchmark.one(i, with_nested=not arguments.no_nested)
+        for i in numbers
+    ]
     record = settings | {"summary": summary(galaxies), "galaxies": galaxies}
     print(text(record))
     if arguments.save:

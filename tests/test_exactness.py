@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks import exactness_page
+from benchmarks import exactness, exactness_page
 from benchmarks.exactness import divergence
 
 
@@ -57,3 +57,14 @@ def test_the_page_shows_the_committed_results():
     record = json.loads(exactness_page.RESULTS.read_text())
     assert record["summary"] == exactness_page.summary(record["galaxies"])
     assert exactness_page.on_page(page, exactness_page.text(record)) == page
+
+
+def test_saved_galaxies_of_the_same_settings_are_not_computed_again(tmp_path, monkeypatch):
+    path = tmp_path / "exactness.json"
+    monkeypatch.setattr(exactness, "RESULTS", path)
+    settings = {"weights": "0123abcd", "live": 400}
+    assert exactness.saved(settings) == {}
+    nested = one_result(0.1) | {"number": 3, "nested_finished": True}
+    path.write_text(json.dumps(settings | {"galaxies": [nested, one_result(0.1) | {"number": 4}]}))
+    assert exactness.saved(settings) == {3: nested}
+    assert exactness.saved(settings | {"weights": "4567cdef"}) == {}
