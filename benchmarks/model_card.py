@@ -55,7 +55,8 @@ def validity(model: Model) -> list[str]:
     """Range of validity and prior."""
     config, parameters = model.card["config"], model.parameters
     low, high = config["noise"]["snr_range"]
-    instrument, mismatch = config["instrument"], config["mismatch"]["amplitude_range"]
+    instrument, mismatch = config["instrument"], config["mismatch"]
+    low_mismatch, high_mismatch = mismatch["amplitude_range"]
     return [
         "## Where it holds",
         "",
@@ -74,7 +75,9 @@ def validity(model: Model) -> list[str]:
         "",
         f"**Marginalised.** Flux calibration errors up to {100 * instrument['calibration_range'][1]:g} % rms, steps of "
         f"{100 * instrument['arm_step']:g} % rms between arms, template mismatch",
-        f"of {100 * mismatch[0]:g} to {100 * mismatch[1]:g} % rms, the slope of the attenuation law, redshift errors "
+        f"of {100 * low_mismatch:g} to {100 * high_mismatch:g} % rms, zero points of the library's ages "
+        f"({mismatch['age_zero_point']:g} dex rms) and [M/H] ({mismatch['metallicity_zero_point']:g}),",
+        "the slope of the attenuation law, redshift errors "
         f"within {instrument['max_shift_kms']:g} km/s, errors of",
         f"{100 * instrument['resolution_error']:g} % in the resolution, weak emission lines.",
         "",
