@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# a test file a process; they compute with one thread each
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint types fast docs model clean
 
@@ -9,11 +11,11 @@ demo: $(VENV)/.installed
 	$(BIN)/sfhflow demo --out sfhflow-demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # without the tests marked slow
 fast: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check src tests benchmarks
@@ -34,7 +36,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[arviz,dask,demo,exact,hdf5,web]" furo hypothesis mypy myst-nb pre-commit pytest ruff selenium sphinx
+		--editable ".[arviz,dask,demo,exact,hdf5,web]" furo hypothesis mypy myst-nb pre-commit pytest pytest-xdist ruff selenium sphinx
 	touch $@
 
 clean:
