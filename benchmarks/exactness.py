@@ -207,13 +207,13 @@ def _write(path: Path, **arrays: Any) -> None:
 
 
 def saved(settings: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Galaxies, by number, that `--save` has kept of the same settings, nested sampling included."""
+    """Galaxies, by number, that `--save` has kept of the same settings and of which nested sampling has finished."""
     if not RESULTS.exists():
         return {}
     record = json.loads(RESULTS.read_text())
     if any(record.get(key) != value for key, value in settings.items()):
         return {}
-    return {galaxy["number"]: galaxy for galaxy in record["galaxies"] if "nested_finished" in galaxy}
+    return {galaxy["number"]: galaxy for galaxy in record["galaxies"] if galaxy.get("nested_finished")}
 
 
 def fingerprint(fit: Refiner) -> str:
