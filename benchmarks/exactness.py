@@ -207,7 +207,7 @@ def _write(path: Path, **arrays: Any) -> None:
 
 
 def saved(settings: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Galaxies, by number, that `--save` has kept of the same settings and of which nested sampling has finished."""
+    """Galaxies, by number, that `--save` has kept of the same settings and nested sampling has finished."""
     if not RESULTS.exists():
         return {}
     record = json.loads(RESULTS.read_text())
