@@ -16,8 +16,8 @@ headline quantities from those of nested sampling, the difference in evidence, e
 each costs in seconds of one processor.  Nested sampling that has not collected its samples in some time is given
 up, and such galaxies are counted.  Every galaxy's results are files in --out, and what is there is not computed
 again: interrupt and repeat to resume, also with a larger --n.  `--save` writes benchmarks/results and the page of
-the documentation; galaxies that are there already, of the same weights and settings, are not computed again
-either, so the hundred can be made in several sittings.
+the documentation; galaxies of the same weights and settings that are there, nested sampling finished, are not
+computed again either, so the hundred can be made in several sittings.
 """
 
 from __future__ import annotations
@@ -249,13 +249,8 @@ def main() -> None:
             print(f"galaxy {i}: {float(benchmark.nested(i)['seconds']):.0f} s of nested sampling", flush=True)
         return
     settings = {"weights": fingerprint(fit), "base": arguments.base, "live": arguments.live, "budget": BUDGET}
-    earlier = saved(settings)
-    galaxies = [
-        earlier[i]
-        if i in earlier and not arguments.no_nested
-        else benchmark.one(i, with_nested=not arguments.no_nested)
-        for i in numbers
-    ]
+    earlier = {} if arguments.no_nested else saved(settings)
+    galaxies = [earlier.get(i) or benchmark.one(i, with_nested=not arguments.no_nested) for i in numbers]
     record = settings | {"summary": summary(galaxies), "galaxies": galaxies}
     print(text(record))
     if arguments.save:

@@ -78,7 +78,7 @@ def section(result: dict[str, Any]) -> list[str]:
         "",
     ]
     if result["epochs"] < PLANS["thesis"].epochs // 4:
-        lines[-1:] = [
+        lines += [
             "These were trained on a processor, from an encoder that was trained there at a small scale "
             "(`PLANS` in `benchmarks/thesis/encoder.py`), not from the one above at the scale of the thesis.",
             "",
