@@ -241,8 +241,11 @@ def markdown(record: Mapping[str, Any]) -> str:
         figures = [f"{result['log_prob'].get(label, float('nan')):.2f}" for label in labels]
         gain = "" if result is first else f"{result['gain']:+.2f} ± {result['gain_error']:.2f}"
         size, rate = f"{result['parameters'] / 1e6:.2f} M", f"{result['samples_per_second']:.2g}"
-        names = architecture["encoder"], architecture["flow"]
-        rows.append([*names, *figures, gain, size, str(result["steps"]), rate])
+        # of the flows only this one has components, by which two of its rows differ
+        flow, n = architecture["flow"], architecture["components"]
+        if flow == "coupling":
+            flow += f", {n} Gaussian{'s' if n > 1 else ''}"
+        rows.append([architecture["encoder"], flow, *figures, gain, size, str(result["steps"]), rate])
     titles = ["encoder", "flow", *labels, "difference", "weights", "steps", "samples/s"]
     lines = table(titles, rows, "ll" + "r" * (len(labels) + 4))
     used = [result["cpu_minutes"] for result in summaries.values()]
